@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * One accessor for each thing kernels and architectures spell differently. Chosen by the running
+ * kernel's BTF, never by version; each cites the change it bridges.
+ */
+#ifndef LEADLINE_COMPAT_BPF_H
+#define LEADLINE_COMPAT_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#define PF_EXITING   0x00000004
+#define PF_IO_WORKER 0x00000010
+#define PF_KTHREAD   0x00200000
+
+/* Number of the system call these registers entered; -1 outside one (exception, interrupt). */
+static __always_inline long syscall_number(const struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return (long)regs->orig_ax;
+#elif defined(__TARGET_ARCH_arm64)
+	return regs->syscallno;
+#endif
+}
+
+/* Argument n (0..5, a constant) of that system call. */
+#if defined(__TARGET_ARCH_x86)
+#define syscall_argument(regs, n)                                                                  \
+	((n) == 0   ? (regs)->di                                                                   \
+	 : (n) == 1 ? (regs)->si                                                                   \
+	 : (n) == 2 ? (regs)->dx                                                                   \
+	 : (n) == 3 ? (regs)->r10                                                                  \
+	 : (n) == 4 ? (regs)->r8                                                                   \
+		    : (regs)->r9)
+#elif defined(__TARGET_ARCH_arm64)
+#define syscall_argument(regs, n) ((n) == 0 ? (regs)->orig_x0 : (regs)->regs[n])
+#endif
+
+/* A 32-bit process on a 64-bit kernel numbers its system calls differently. */
+static __always_inline bool task_is_compat(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	return task->thread_info.status & 0x0002; /* TS_COMPAT */
+#elif defined(__TARGET_ARCH_arm64)
+	return task->thread_info.flags & (1UL << 22); /* TIF_32BIT */
+#endif
+}
+
+/* kernfs_node::parent became __parent, guarded by RCU, in 6.15 (633488947ef6). */
+static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *node)
+{
+	struct kernfs_node___plain_parent *plain = (void *)node;
+
+	if (bpf_core_field_exists(node->__parent))
+		return BPF_CORE_READ(node, __parent);
+	return BPF_CORE_READ(plain, parent);
+}
+
+/*
+ * Whether a task that leaves the CPU runnable does so since its group has used up its quota. From 6.18 tasks are
+ * throttled one by one (e1fad12dcb66), before that their whole queue was.
+ */
+static __always_inline bool task_is_throttled(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->throttled))
+		return task->throttled;
+	if (bpf_core_field_exists(task->se.cfs_rq) &&
+	    bpf_core_field_exists(task->se.cfs_rq->throttle_count))
+		return task->se.cfs_rq->throttle_count > 0;
+	return false;
+}
+
+/*
+ * How long the queue this task is on has been throttled so far, in ns; grows when it is let go. From 6.6
+ * (677ea015f231); before, as good as unlimited, so that all of a throttled task's wait counts.
+ */
+static __always_inline __u64 queue_throttled_ns(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->se.cfs_rq->throttled_clock_self_time))
+		return task->se.cfs_rq->throttled_clock_self_time;
+	return bpf_ktime_get_ns();
+}
+
+/* Bytes a thread made disks read, and made them write sooner or later; 0 without CONFIG_TASK_IO_ACCOUNTING. */
+static __always_inline __u64 task_read_bytes(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->ioac.read_bytes) ? task->ioac.read_bytes : 0;
+}
+
+static __always_inline __u64 task_write_bytes(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->ioac.write_bytes) ? task->ioac.write_bytes : 0;
+}
+
+#endif

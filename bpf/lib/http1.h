@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Framing of HTTP/1.x (RFC 9112): where messages start and end in one direction of a connection, and
+ * as little more as that takes: method, status, Content-Length, Transfer-Encoding. Bodies are skipped
+ * by their length without being read.
+ *
+ * Pure C without loops over the whole input: http1_step() does a bounded piece of work and says what
+ * happened, so the kernel's verifier, the unit tests and a fuzzer all take the same code. What is cut
+ * by the end of a call is carried over (http1_view.h): results do not depend on where data was cut.
+ */
+#ifndef LEADLINE_HTTP1_H
+#define LEADLINE_HTTP1_H
+
+#include "http1_method.h"
+#include "http1_view.h"
+
+enum http1_phase {
+	HTTP1_START, /* before a start line */
+	HTTP1_REQUEST_LINE, /* method known, looking for its end */
+	HTTP1_LINE, /* within a line that does not matter */
+	HTTP1_LINE_START,
+	HTTP1_BODY, /* `left` bytes to go */
+	HTTP1_CHUNK_SIZE,
+	HTTP1_CHUNK_EXTENSION, /* after the size, up to the line's end */
+	HTTP1_CHUNK, /* `left` bytes to go, line end included */
+	HTTP1_UNTIL_CLOSE,
+	HTTP1_LOST, /* no telling where the next message starts */
+};
+
+enum http1_flag {
+	HTTP1_HAS_LENGTH = 1,
+	HTTP1_CHUNKED = 2,
+	HTTP1_OTHER_CODING = 4, /* a transfer coding that does not end in chunked */
+	HTTP1_TRAILER = 8, /* the lines after the last chunk */
+};
+
+/* What one step met, several at once: in this order in the data. */
+enum http1_event {
+	HTTP1_STARTED = 1, /* a start line is complete: method or status is set */
+	HTTP1_INTERIM = 2, /* the end of a 1xx response: another one follows */
+	HTTP1_ENDED = 4, /* the last byte of a message */
+	HTTP1_TUNNEL = 8, /* what follows is no longer HTTP */
+	HTTP1_BROKEN = 16, /* not HTTP, or beyond the limits here: phase is HTTP1_LOST */
+	HTTP1_UNREADABLE = 32, /* likewise, as the memory could not be read */
+	HTTP1_CALL_OVER = 64, /* all data of this call is used up */
+	HTTP1_WANTS_MORE = 128, /* internal: not all of a unit is in the window */
+};
+
+/* One direction of a connection. All zeroes: a request is about to start. */
+struct http1_stream {
+	__u64 left;
+	__u64 began_ns; /* the caller's: when the first byte of a start line came that is not complete yet */
+	__u8 phase;
+	__u8 flags;
+	__u8 is_response;
+	__u8 method; /* of the request; of a response, which the caller sets: what it answers */
+	__u16 status; /* of the last response started */
+	__u8 n_carried;
+	__u8 pad;
+	__u8 carried[HTTP1_CARRY];
+};
+
+http1_inline __u8 http1_method(__u64 word)
+{
+	const __u64 four = 0xffffffffULL, five = 0xffffffffffULL, six = 0xffffffffffffULL,
+		    seven = 0xffffffffffffffULL;
+
+	if ((word & four) == HTTP1_WORD('G', 'E', 'T', ' ', 0, 0, 0, 0))
+		return HTTP1_GET;
+	if ((word & five) == HTTP1_WORD('P', 'O', 'S', 'T', ' ', 0, 0, 0))
+		return HTTP1_POST;
+	if ((word & five) == HTTP1_WORD('H', 'E', 'A', 'D', ' ', 0, 0, 0))
+		return HTTP1_HEAD;
+	if ((word & four) == HTTP1_WORD('P', 'U', 'T', ' ', 0, 0, 0, 0))
+		return HTTP1_PUT;
+	if ((word & seven) == HTTP1_WORD('D', 'E', 'L', 'E', 'T', 'E', ' ', 0))
+		return HTTP1_DELETE;
+	if (word == HTTP1_WORD('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '))
+		return HTTP1_CONNECT;
+	if (word == HTTP1_WORD('O', 'P', 'T', 'I', 'O', 'N', 'S', ' '))
+		return HTTP1_OPTIONS;
+	if ((word & six) == HTTP1_WORD('T', 'R', 'A', 'C', 'E', ' ', 0, 0))
+		return HTTP1_TRACE;
+	if ((word & six) == HTTP1_WORD('P', 'A', 'T', 'C', 'H', ' ', 0, 0))
+		return HTTP1_PATCH;
+	return HTTP1_METHOD_OTHER;
+}
+
+/* "HTTP/1." and a digit. */
+http1_inline int http1_is_version(__u64 word)
+{
+	__u8 minor = word >> 56;
+
+	return (word & 0xffffffffffffffULL) == HTTP1_WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) &&
+	       minor >= '0' && minor <= '9';
+}
+
+http1_inline __u32 http1_broken(struct http1_stream *stream)
+{
+	stream->phase = HTTP1_LOST;
+	stream->flags = 0;
+	stream->left = 0;
+	stream->began_ns = 0;
+	return HTTP1_BROKEN;
+}
+
+http1_inline __u32 http1_ended(struct http1_stream *stream, __u32 how)
+{
+	stream->phase = HTTP1_START;
+	stream->flags = 0;
+	stream->left = 0;
+	return how;
+}
+
+#define HTTP1_OTHER_METHOD_LONGEST 24
+
+http1_inline __u32 http1_request_start(struct http1_stream *stream, struct http1_view *view,
+				       __u64 word)
+{
+	__u32 at = view->at, end = view->end;
+
+	stream->method = http1_method(word);
+	if (stream->method == HTTP1_METHOD_OTHER) {
+		for (__u32 i = 0;; i++) {
+			__u8 byte = http1_byte(view, at + i);
+
+			if (i > HTTP1_OTHER_METHOD_LONGEST)
+				return http1_broken(stream);
+			if (at + i >= end)
+				return HTTP1_WANTS_MORE;
+			if (byte == ' ' && i > 0)
+				break;
+			if ((byte < 'A' || byte > 'Z') && byte != '-' && byte != '_')
+				return http1_broken(stream);
+		}
+	}
+	stream->phase = HTTP1_REQUEST_LINE;
+	return 0;
+}
+
+/* "HTTP/1.1 200" and what ends a number. */
+http1_inline __u32 http1_response_start(struct http1_stream *stream, struct http1_view *view,
+					__u64 word)
+{
+	__u64 rest = http1_word(view, view->at + 8);
+	__u8 hundreds = (rest >> 8) - '0', tens = (rest >> 16) - '0', ones = (rest >> 24) - '0';
+	__u8 after = rest >> 32;
+
+	if (view->end - view->at < 13)
+		return http1_newlines(word) || http1_newlines(rest) ? http1_broken(stream)
+								    : HTTP1_WANTS_MORE;
+	if (!http1_is_version(word) || (rest & 0xff) != ' ' || hundreds < 1 || hundreds > 9 ||
+	    tens > 9 || ones > 9 || (after != ' ' && after != '\r' && after != '\n'))
+		return http1_broken(stream);
+	stream->status = hundreds * 100 + tens * 10 + ones;
+	stream->phase = HTTP1_LINE;
+	view->at += 12;
+	view->met = HTTP1_STARTED;
+	return 0;
+}
+
+http1_inline __u32 http1_start(struct http1_stream *stream, struct http1_view *view)
+{
+	__u64 word = http1_word(view, view->at);
+	__u8 first = word;
+
+	if (view->at >= view->end)
+		return HTTP1_WANTS_MORE;
+	/* Empty lines before a start line are to be ignored (RFC 9112, 2.2). */
+	if (first == '\r' || first == '\n') {
+		view->at++;
+		return 0;
+	}
+	return stream->is_response ? http1_response_start(stream, view, word)
+				   : http1_request_start(stream, view, word);
+}
+
+#define HTTP1_WORDS_A_STEP 40
+
+/* Counts as a request only once its line ends in a version: many protocols start with a word. */
+http1_inline __u32 http1_request_line(struct http1_stream *stream, struct http1_view *view)
+{
+	const __u32 tail = 10; /* " HTTP/1.1\r" */
+	__u32 at = view->at, end = view->end, newline, stop;
+	__u64 marks = 0;
+
+	for (__u32 i = 0; i < HTTP1_WORDS_A_STEP && at < end; i++) {
+		marks = http1_newlines(http1_word(view, at));
+		if (marks)
+			break;
+		at += 8;
+	}
+	if (!marks) {
+		if (at < end) {
+			view->at = at - tail; /* at least 512 bytes on */
+			return 0;
+		}
+		if (end - view->at > tail)
+			view->at = end - tail;
+		return HTTP1_WANTS_MORE;
+	}
+	newline = at + http1_first(marks);
+	stop = newline;
+	if (http1_byte(view, stop - 1) == '\r')
+		stop--;
+	if (stop < view->at + 9 || http1_byte(view, stop - 9) != ' ' ||
+	    !http1_is_version(http1_word(view, stop - 8)))
+		return http1_broken(stream);
+	view->at = newline + 1;
+	stream->phase = HTTP1_LINE_START;
+	view->met = HTTP1_STARTED;
+	return 0;
+}
+
+/* The empty line: what follows is decided here (RFC 9112, 6.3). */
+http1_inline __u32 http1_head_ended(struct http1_stream *stream)
+{
+	__u16 status = stream->status;
+	__u8 flags = stream->flags;
+
+	if (flags & HTTP1_TRAILER)
+		return http1_ended(stream, HTTP1_ENDED);
+	if (stream->is_response) {
+		if (status == 101 || (status / 100 == 2 && stream->method == HTTP1_CONNECT))
+			return http1_ended(stream, HTTP1_TUNNEL);
+		if (status < 200)
+			return http1_ended(stream, HTTP1_INTERIM);
+		if (status == 204 || status == 304 || stream->method == HTTP1_HEAD)
+			return http1_ended(stream, HTTP1_ENDED);
+	}
+	if (flags & HTTP1_CHUNKED) {
+		stream->phase = HTTP1_CHUNK_SIZE;
+		return 0;
+	}
+	if (flags & HTTP1_OTHER_CODING) {
+		if (!stream->is_response)
+			return http1_broken(stream);
+		stream->phase = HTTP1_UNTIL_CLOSE;
+		return 0;
+	}
+	if (stream->left) {
+		stream->phase = HTTP1_BODY;
+		return 0;
+	}
+	if (stream->is_response && !(flags & HTTP1_HAS_LENGTH)) {
+		stream->phase = HTTP1_UNTIL_CLOSE;
+		return 0;
+	}
+	return http1_ended(stream, HTTP1_ENDED);
+}
+
+/* Letters to lower case where the mask has 0x20; other bytes must match as they are. */
+#define HTTP1_CONTENT_MASK  0x0020202020202020ULL
+#define HTTP1_CONTENT	    HTTP1_WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-')
+#define HTTP1_TRANSFER_MASK 0x2020202020202020ULL
+#define HTTP1_TRANSFER	    HTTP1_WORD('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')
+#define HTTP1_LENGTH_MASK   0x0000202020202020ULL
+#define HTTP1_LENGTH	    HTTP1_WORD('l', 'e', 'n', 'g', 't', 'h', ':', 0)
+#define HTTP1_ENCODING_MASK 0x2020202020202000ULL
+#define HTTP1_ENCODING	    HTTP1_WORD('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n')
+#define HTTP1_LENGTH_NAME   15 /* "content-length:" */
+#define HTTP1_CODING_NAME   18 /* "transfer-encoding:" */
+
+/* `word` is the start of a line, at view->at: might that be one of the two fields? Only n bytes are there. */
+http1_inline int http1_may_be_field(const struct http1_view *view, __u64 word, __u32 n)
+{
+	__u64 there = n >= 8 ? ~0ULL : (1ULL << (n * 8)) - 1;
+
+	if (!(((word | HTTP1_CONTENT_MASK) ^ HTTP1_CONTENT) & there))
+		return n <= 8 ||
+		       (http1_byte(view, view->at + 8) | 0x20) == 'l'; /* not Content-Type */
+	return !(((word | HTTP1_TRANSFER_MASK) ^ HTTP1_TRANSFER) & there);
+}
+
+http1_inline int http1_is_length(__u64 word, __u64 rest)
+{
+	return (word | HTTP1_CONTENT_MASK) == HTTP1_CONTENT &&
+	       ((rest | HTTP1_LENGTH_MASK) & 0xffffffffffffffULL) == HTTP1_LENGTH;
+}
+
+http1_inline int http1_is_coding(const struct http1_view *view, __u64 word, __u64 rest)
+{
+	return (word | HTTP1_TRANSFER_MASK) == HTTP1_TRANSFER &&
+	       (rest | HTTP1_ENCODING_MASK) == HTTP1_ENCODING &&
+	       (http1_byte(view, view->at + 16) | 0x20) == 'g' &&
+	       http1_byte(view, view->at + 17) == ':';
+}
+
+#define HTTP1_LENGTH_MAX 1000000000000000000ULL
+
+/* Digits up to the line's end; the line is at most HTTP1_CARRY bytes long. */
+http1_inline __u32 http1_content_length(struct http1_stream *stream, struct http1_view *view)
+{
+	__u32 at = view->at, end = view->end;
+	int has_digits = 0, is_over = 0;
+	__u64 value = 0;
+
+	for (__u32 i = HTTP1_LENGTH_NAME; i < HTTP1_CARRY; i++) {
+		__u8 byte = http1_byte(view, at + i), digit = byte - '0';
+
+		if (at + i >= end)
+			return HTTP1_WANTS_MORE;
+		if (digit <= 9) {
+			if (is_over || value >= HTTP1_LENGTH_MAX)
+				break;
+			value = value * 10 + digit;
+			has_digits = 1;
+		} else if (byte == ' ' || byte == '\t' || byte == '\r') {
+			is_over = has_digits;
+		} else if (byte == '\n' && has_digits) {
+			if ((stream->flags & HTTP1_HAS_LENGTH) && stream->left != value)
+				break;
+			stream->left = value;
+			stream->flags |= HTTP1_HAS_LENGTH;
+			stream->phase = HTTP1_LINE_START;
+			view->at = at + i + 1;
+			return 0;
+		} else {
+			break;
+		}
+	}
+	return http1_broken(stream);
+}
+
+/* Only the last coding matters: chunked or not. */
+http1_inline __u32 http1_transfer_encoding(struct http1_stream *stream, struct http1_view *view)
+{
+	const __u64 chunked = HTTP1_WORD('d', 'e', 'k', 'n', 'u', 'h', 'c', 0); /* as shifted in */
+	__u32 at = view->at;
+	__u64 last = 0;
+
+	for (__u32 i = HTTP1_CODING_NAME - 1; i < HTTP1_CARRY; i++) {
+		__u8 byte = http1_byte(view, at + i);
+
+		if (at + i >= view->end)
+			return HTTP1_WANTS_MORE;
+		if (byte == '\n') {
+			__u8 before = last >> 56;
+
+			stream->flags &= ~(HTTP1_CHUNKED | HTTP1_OTHER_CODING);
+			if ((last & 0xffffffffffffffULL) == chunked &&
+			    (before == ':' || before == ','))
+				stream->flags |= HTTP1_CHUNKED;
+			else
+				stream->flags |= HTTP1_OTHER_CODING;
+			stream->phase = HTTP1_LINE_START;
+			view->at = at + i + 1;
+			return 0;
+		}
+		if (byte != ' ' && byte != '\t' && byte != '\r')
+			last = last << 8 | byte | 0x20; /* lower case, and no matter for the rest */
+	}
+	return http1_broken(stream);
+}
+
+/*
+ * A line that may be one of the two fields. In the kernel this function is verified, and called, on its own.
+ */
+http1_outline __u32 http1_field(struct http1_stream *stream, struct http1_view *view)
+{
+#ifdef __bpf__
+	if (!stream || !view)
+		return HTTP1_BROKEN;
+#endif
+	__u64 word, rest;
+
+	word = http1_word(view, view->at);
+	rest = http1_word(view, view->at + 8);
+	if (view->end - view->at < HTTP1_CODING_NAME) {
+		__u64 last = http1_word(view, view->at + 16) & 0xffff;
+
+		/* the shortest whole line of the two has the length of the longer name */
+		if (!http1_newlines(word) && !http1_newlines(rest) && !http1_newlines(last))
+			return HTTP1_WANTS_MORE;
+	}
+	if (!(stream->flags & HTTP1_TRAILER)) {
+		if (http1_is_length(word, rest))
+			return http1_content_length(stream, view);
+		if (http1_is_coding(view, word, rest))
+			return http1_transfer_encoding(stream, view);
+	}
+	stream->phase = HTTP1_LINE;
+	return 0;
+}
+
+/* Goes through header lines, as many as one step allows. */
+http1_inline __u32 http1_lines(struct http1_stream *stream, struct http1_view *view)
+{
+	__u32 at = view->at, end = view->end, events;
+	__u8 phase = stream->phase;
+
+	for (__u32 i = 0; i < HTTP1_WORDS_A_STEP && at < end; i++) {
+		__u64 word = http1_word(view, at), marks;
+
+		if (phase == HTTP1_LINE_START) {
+			__u8 first = word;
+
+			view->at = at;
+			stream->phase = phase;
+			if (first <= '\r') {
+				if (first == '\r' && at + 1 >= end)
+					return HTTP1_WANTS_MORE;
+				if (first == '\n' || (word & 0xffff) == ('\n' << 8 | '\r')) {
+					view->at = at + (first == '\n' ? 1 : 2);
+					return http1_head_ended(stream);
+				}
+			} else if (((first | 0x20) == 'c' || (first | 0x20) == 't') &&
+				   http1_may_be_field(view, word, end - at)) {
+				events = http1_field(stream, view);
+				if (events)
+					return events;
+				at = view->at;
+				phase = stream->phase;
+				continue;
+			}
+		}
+		marks = http1_newlines(word);
+		while (!marks && i < HTTP1_WORDS_A_STEP) {
+			i++;
+			at += 8;
+			if (at >= end)
+				break;
+			marks = http1_newlines(http1_word(view, at));
+		}
+		phase = HTTP1_LINE;
+		if (marks) {
+			phase = HTTP1_LINE_START;
+			at += http1_first(marks) + 1;
+		}
+	}
+	view->at = at < end ? at : end;
+	stream->phase = phase;
+	return at < end ? 0 : HTTP1_WANTS_MORE;
+}
+
+http1_inline __u32 http1_chunk_size(struct http1_stream *stream, struct http1_view *view)
+{
+	__u32 at = view->at;
+	__u64 size = 0;
+
+	for (__u32 i = 0; i <= 16; i++) {
+		__u8 byte = http1_byte(view, at + i), lower = byte | 0x20;
+
+		if (at + i >= view->end)
+			return HTTP1_WANTS_MORE;
+		if (byte >= '0' && byte <= '9') {
+			size = size << 4 | (byte - '0');
+		} else if (lower >= 'a' && lower <= 'f') {
+			size = size << 4 | (lower - 'a' + 10);
+		} else if (i > 0 && i < 16 &&
+			   (byte == '\r' || byte == '\n' || byte == ';' || byte == ' ' ||
+			    byte == '\t')) {
+			stream->left = size;
+			stream->phase = HTTP1_CHUNK_EXTENSION;
+			view->at = at + i;
+			return 0;
+		} else {
+			break;
+		}
+	}
+	return http1_broken(stream);
+}
+
+http1_inline __u32 http1_chunk_extension(struct http1_stream *stream, struct http1_view *view)
+{
+	__u32 at = view->at, end = view->end;
+
+	for (__u32 i = 0; i < 4 && at < end; i++) {
+		__u64 marks = http1_newlines(http1_word(view, at));
+
+		if (marks) {
+			view->at = at + http1_first(marks) + 1;
+			if (stream->left) {
+				stream->left += 2; /* the line end after the data */
+				stream->phase = HTTP1_CHUNK;
+			} else {
+				stream->flags |= HTTP1_TRAILER;
+				stream->phase = HTTP1_LINE_START;
+			}
+			return 0;
+		}
+		at += 8;
+	}
+	view->at = at < end ? at : end;
+	return at < end ? 0 : HTTP1_WANTS_MORE;
+}
+
+http1_inline __u32 http1_body(struct http1_stream *stream, struct http1_view *view)
+{
+	stream->left = http1_skip(view, stream->left);
+	if (stream->left)
+		return HTTP1_CALL_OVER;
+	if (stream->phase == HTTP1_BODY)
+		return http1_ended(stream, HTTP1_ENDED);
+	stream->phase = HTTP1_CHUNK_SIZE;
+	return 0;
+}
+
+/* A start line and the header lines after it, as far as one step goes. */
+http1_inline __u32 http1_head(struct http1_stream *stream, struct http1_view *view)
+{
+	__u32 events;
+
+	if (stream->phase == HTTP1_START) {
+		events = http1_start(stream, view);
+		if (events || stream->phase == HTTP1_START)
+			return events;
+	}
+	if (stream->phase == HTTP1_REQUEST_LINE) {
+		events = http1_request_line(stream, view);
+		if (events || stream->phase == HTTP1_REQUEST_LINE)
+			return events;
+	}
+	return http1_lines(stream, view);
+}
+
+/* Reads on, as the stream is not in a body. */
+http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *view)
+{
+	__u32 events;
+
+	if (view->wants_more || view->at == view->end) {
+		if (view->filled == view->total) {
+			stream->n_carried = http1_take(view, stream->carried);
+			return HTTP1_CALL_OVER;
+		}
+		if ((view->filled >= view->piece_end && http1_next_piece(view)) ||
+		    (view->filled < view->piece_end && http1_refill(view))) {
+			http1_broken(stream);
+			return HTTP1_UNREADABLE;
+		}
+		if (view->at == view->end)
+			return 0; /* a piece that is empty, or was skipped over */
+	}
+	if (stream->phase < HTTP1_BODY)
+		events = http1_head(stream, view);
+	else if (stream->phase == HTTP1_CHUNK_SIZE)
+		events = http1_chunk_size(stream, view);
+	else
+		events = http1_chunk_extension(stream, view);
+	if (events & HTTP1_WANTS_MORE)
+		view->wants_more = 1;
+	return events;
+}
+
+/*
+ * A bounded piece of work, enough for a usual message. Returns a set of events; step on until it has
+ * HTTP1_CALL_OVER: the view is used up then.
+ */
+http1_inline __u32 http1_step(struct http1_stream *stream, struct http1_view *view)
+{
+	if (stream->phase >= HTTP1_UNTIL_CLOSE)
+		return HTTP1_CALL_OVER;
+	view->met = 0; /* kept in memory, as the verifier would follow what met it in a register */
+	if (stream->phase != HTTP1_BODY && stream->phase != HTTP1_CHUNK)
+		view->met |= http1_read(stream, view);
+	if (stream->phase == HTTP1_BODY || stream->phase == HTTP1_CHUNK)
+		view->met |= http1_body(stream, view);
+	if (!(view->met & HTTP1_WANTS_MORE) && http1_is_used_up(view))
+		view->met |= HTTP1_CALL_OVER;
+	return view->met & ~HTTP1_WANTS_MORE;
+}
+
+#endif

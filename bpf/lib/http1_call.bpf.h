@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Where the bytes are that a socket call has just moved: told by the registers with which the task entered
+ * the kernel, so that no system call needs a hook of its own. For hooks inside the call, once it has
+ * returned from the protocol.
+ */
+#ifndef LEADLINE_HTTP1_CALL_BPF_H
+#define LEADLINE_HTTP1_CALL_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include "lib/compat.bpf.h"
+#define HTTP1_COPY(destination, size, address)                                                     \
+	bpf_probe_read_user(destination, size, (const void *)(unsigned long)(address))
+#include "lib/http1_view.h"
+
+#if defined(__TARGET_ARCH_x86)
+enum {
+	NR_read = 0,
+	NR_write = 1,
+	NR_readv = 19,
+	NR_writev = 20,
+	NR_sendto = 44,
+	NR_recvfrom = 45,
+	NR_sendmsg = 46,
+	NR_recvmsg = 47,
+	NR_preadv2 = 327,
+	NR_pwritev2 = 328
+};
+#elif defined(__TARGET_ARCH_arm64)
+enum {
+	NR_read = 63,
+	NR_write = 64,
+	NR_readv = 65,
+	NR_writev = 66,
+	NR_sendto = 206,
+	NR_recvfrom = 207,
+	NR_sendmsg = 211,
+	NR_recvmsg = 212,
+	NR_preadv2 = 286,
+	NR_pwritev2 = 287
+};
+#endif
+
+/*
+ * io_uring moves data of one socket while the registers still tell of a call on another file: a task that
+ * uses it must be in a call on this very socket.
+ */
+static __always_inline bool call_is_on(struct task_struct *task, const struct sock *sk,
+				       unsigned int fd)
+{
+	struct file **fds = BPF_CORE_READ(task, files, fdt, fd);
+	struct file *file = NULL;
+	struct socket *socket;
+
+	bpf_probe_read_kernel(&file, sizeof(file), fds + fd);
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk) == sk;
+}
+
+struct message_header {
+	__u64 name;
+	__u64 name_length;
+	__u64 iovec;
+	__u64 n_iovec;
+};
+
+/* Opens the view of what this call moved; without a readable buffer it is a length only. */
+static __always_inline void http1_open_call(struct http1_view *view, struct sock *sk, __u32 total,
+					    bool readable)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct message_header header;
+	__u64 buffer = syscall_argument(regs, 1);
+
+	if (!readable || task_is_compat(task) || (task->flags & (PF_KTHREAD | PF_IO_WORKER)) ||
+	    (task->io_uring && !call_is_on(task, sk, syscall_argument(regs, 0))))
+		goto length_only;
+	switch (syscall_number(regs)) {
+	case NR_read:
+	case NR_write:
+	case NR_sendto:
+	case NR_recvfrom:
+		http1_open(view, total, buffer, total, 0, 0);
+		return;
+	case NR_readv:
+	case NR_writev:
+	case NR_preadv2:
+	case NR_pwritev2:
+		http1_open(view, total, 0, 0, buffer, syscall_argument(regs, 2));
+		return;
+	case NR_sendmsg:
+	case NR_recvmsg:
+		if (bpf_probe_read_user(&header, sizeof(header), (const void *)buffer))
+			break;
+		http1_open(view, total, 0, 0, header.iovec, header.n_iovec);
+		return;
+	}
+length_only:
+	http1_open(view, total, 0, 0, 0, 0);
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * State of a thread, in one task-storage map that all objects share (the core hands them the map of
+ * bpf/entity.bpf.c). One map rather than one per probe: a lookup is the largest cost of a hot hook,
+ * and hooks need the entity anyway. A probe that keeps little per thread adds a field group here; one
+ * that keeps much defines its own map.
+ */
+#ifndef LEADLINE_TASK_H
+#define LEADLINE_TASK_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#define ENTITY_OTHER	0 /* found no free id */
+#define ENTITY_EXCLUDED 0xffffffffU /* the agent itself: probes skip it */
+
+struct task_state {
+	__u32 entity;
+	__u32 wait_reason; /* sched: why it left the CPU, enum wait_reason */
+	__u64 syscall_entered_ns; /* syscalls: 0 outside a system call */
+	/* sched: the kernel's totals when the thread last left the CPU, or was first seen */
+	__u64 left_cpu_ns;
+	__u64 exec_runtime_ns;
+	__u64 run_delay_ns;
+	__u64 migrations;
+	__u64 queue_throttled_ns; /* while wait_reason is WAIT_THROTTLED */
+	__u64 user_ns;
+	__u64 system_ns;
+	/* memory: what of the kernel's totals is counted already, and since when it is in a stall (0: it is in none) */
+	__u64 minor_faults;
+	__u64 major_faults;
+	__u64 read_bytes;
+	__u64 write_bytes;
+	__u64 stall_began_ns;
+	__u32 process_marks; /* process: what is counted already, kept at the thread-group leader's */
+	__u32 pad;
+};
+
+#endif

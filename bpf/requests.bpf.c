@@ -1,0 +1,642 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * HTTP/1.x requests, server and client side, without a hook on system calls: two tracepoints inside the
+ * socket calls say how many bytes went through, the registers the task entered the kernel with say
+ * where they are. Only message heads and chunk sizes are ever read (lib/http1.h); bodies are lengths.
+ * Everything is aggregated here, no event leaves.
+ *
+ * A connection's state is in socket storage and dies with the socket. Its two directions may move on two CPUs
+ * at once: each has its own stream; `pending` is filled by the request's and emptied by the response's.
+ *
+ * The time is the TCP stack's own, taken when it last sent or received a segment: a request starts when
+ * its first bytes arrive (at a server: not when it gets round to reading them) or leave. What one large blocking write
+ * of a client waits for its window does not show.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "lib/compat.bpf.h"
+#include "lib/emit.bpf.h"
+#include "lib/task.bpf.h"
+#include "lib/http1_call.bpf.h"
+#include "lib/http1.h"
+#include "requests_rows.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define PENDING_MAX 32 /* power of two; 8 bits count them */
+
+/* How often to look for the start of a request before taking a connection for something else. */
+#define ATTEMPTS_NEW	2
+#define ATTEMPTS_MIDWAY 1000 /* it may be in the middle of a long body */
+
+enum connection_role {
+	ROLE_SERVER = REQUESTS_SERVER,
+	ROLE_CLIENT = REQUESTS_CLIENT,
+	ROLE_UNDECIDED,
+	ROLE_IGNORED,
+};
+
+struct connection {
+	struct http1_stream request;
+	struct http1_stream response;
+	__u64 pending[PENDING_MAX]; /* requests without response: start in ns << 4 | method */
+	__u64 first_byte_ns; /* of the response under way */
+	__u64 last_ns; /* of response data, while only what follows tells its end */
+	union requests_key_word key; /* of the last request recorded … */
+	__u32 row; /* … and its row */
+	__u32 row_generation;
+	__u32 entity;
+	__u32 entity_epoch; /* when that was found */
+	__u32 slot; /* see forget_path() */
+	/* Calls yet to look at before the connection is ignored; 0 once a response started. */
+	__u16 attempts_left;
+	__u16 untracked; /* requests beyond PENDING_MAX */
+	__u8 role; /* enum connection_role */
+	__u8 head, tail; /* of `pending`; count on without end */
+	__u8 tentative_role; /* while undecided: of the bytes carried in `request` */
+	__u8 response_started; /* status is that of the oldest pending request */
+	__u8 request_lost;
+	__u8 response_lost;
+	/*
+	 * A client's other thread has read the whole response before the one that sent the request got to say so.
+	 */
+	__u8 early;
+};
+/* With the kernel's 72 bytes, an allocation of 512. */
+_Static_assert(sizeof(struct connection) <= 440, "connections would take 1 KiB each");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+/* Scratch of one hook run. */
+struct work {
+	struct http1_view view;
+	__u64 now_ns;
+	__u32 is_response;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct work);
+} works SEC(".maps");
+
+/* ---- what is recorded ---- */
+
+/* The row of a key, remembered for the next request: they mostly repeat. */
+static __always_inline __u32 row_of(struct connection *connection, const struct requests_key *key)
+{
+	const union requests_key_word wanted = { .key = *key };
+
+	if (connection->key.word != wanted.word ||
+	    connection->row_generation != (__u32)shared.row_generation) {
+		connection->row_generation = shared.row_generation;
+		connection->key.word = wanted.word;
+		connection->row = find_row(&wanted);
+	}
+	return connection->row;
+}
+
+/*
+ * The same number, but to the verifier any number: it follows each of the many paths to a slot, and would
+ * follow each on to the end of the program.
+ */
+static __always_inline __u32 forget_path(struct connection *connection, __u32 slot)
+{
+	volatile __u32 *memory = &connection->slot;
+
+	*memory = slot;
+	return *memory;
+}
+
+/* Takes the oldest pending request off and records it. */
+static __always_inline void finish(struct connection *connection, __u64 end_ns,
+				   enum requests_outcome outcome)
+{
+	struct requests_key key = {};
+	struct requests_row *row;
+	__u64 pending, start_ns, duration_ns, first_byte_ns;
+	__u32 index, slot;
+
+	if (connection->head == connection->tail) {
+		if (connection->untracked)
+			connection->untracked--;
+		connection->response_started = 0;
+		return;
+	}
+	pending = connection->pending[connection->head & (PENDING_MAX - 1)];
+	connection->head++;
+	start_ns = pending >> 4;
+
+	key.entity = connection->entity;
+	key.role = connection->role;
+	key.method = pending & 15;
+	key.outcome = outcome;
+	if (outcome != REQUESTS_NO_RESPONSE)
+		key.status = connection->response.status;
+	index = row_of(connection, &key);
+	if (index >= settings.rows)
+		return;
+	index += lane_of_this_cpu() * settings.rows;
+	row = bpf_map_lookup_elem(&rows, &index);
+	if (!row)
+		return;
+	duration_ns = end_ns > start_ns ? end_ns - start_ns : 0;
+	slot = forget_path(connection, hist3_slot(duration_ns));
+	record_duration(row, duration_ns, slot);
+	if (connection->response_started) {
+		first_byte_ns = connection->first_byte_ns > start_ns
+					? connection->first_byte_ns - start_ns
+					: 0;
+		if (first_byte_ns == duration_ns && slot) /* one call for all of it, as often */
+			slot = requests_coarse_slot(slot);
+		else
+			slot = forget_path(connection, hist_slot(first_byte_ns));
+		record_first_byte(row, first_byte_ns, slot);
+	}
+	connection->response_started = 0;
+}
+
+/* The same for the rarer places. */
+__noinline int requests_finish(struct connection *connection, __u64 end_ns,
+			       enum requests_outcome outcome)
+{
+	if (connection)
+		finish(connection, end_ns, outcome);
+	return 0;
+}
+
+/* ---- what the framing says ---- */
+
+/*
+ * Framing was lost in the midst of a response, now something says that it is over: it ended with the last
+ * bytes seen.
+ */
+static __always_inline void finish_lost_response(struct connection *connection)
+{
+	connection->response_lost = 0;
+	/* Joined midway: what could not be framed was the end of a response to a request not seen. */
+	if (connection->attempts_left > ATTEMPTS_NEW)
+		return;
+	if (connection->head != connection->tail && connection->response_started) {
+		requests_finish(connection, connection->last_ns, REQUESTS_COMPLETE);
+		return;
+	}
+	count_lost(REQUESTS_LOST_RESPONSE);
+	if (connection->head != connection->tail)
+		connection->head++;
+	else if (connection->untracked)
+		connection->untracked--;
+	connection->response_started = 0;
+}
+
+static __always_inline void ignore(struct connection *connection)
+{
+	connection->role = ROLE_IGNORED;
+	connection->head = connection->tail = 0;
+	connection->untracked = 0;
+}
+
+/* How long a connection relies on the entity of its process: 2^27 ns, 0.13 s. */
+#define ENTITY_EPOCH_SHIFT 27
+
+/* Returns false when the process is not to be looked at. */
+static __always_inline bool find_entity(struct connection *connection)
+{
+	struct task_state *task = task_state_of(bpf_get_current_task_btf());
+
+	if (!task) {
+		count_loss(LOSS_NO_TASK_STATE);
+		return true;
+	}
+	if (task->entity == ENTITY_EXCLUDED)
+		return false;
+	connection->entity = task->entity;
+	return true;
+}
+
+static __always_inline int request_started(struct connection *connection, struct work *work)
+{
+	__u64 start_ns = connection->request.began_ns ?: work->now_ns;
+	__u32 epoch = work->now_ns >> ENTITY_EPOCH_SHIFT;
+	__u8 n = connection->tail - connection->head;
+
+	connection->request.began_ns = 0;
+	connection->request_lost = 0;
+	if (connection->role == ROLE_UNDECIDED)
+		connection->role = connection->tentative_role;
+	if (connection->entity_epoch != epoch) {
+		connection->entity_epoch = epoch;
+		if (!find_entity(connection)) {
+			ignore(connection);
+			return 1;
+		}
+	}
+	if (connection->response_lost && n == 1 && !connection->untracked) {
+		finish_lost_response(connection);
+		connection->response.phase = HTTP1_START;
+		n = 0;
+	}
+	/* Once one is not tracked, none is until all are answered: their order is all that pairs them. */
+	if (n == PENDING_MAX || connection->untracked) {
+		if (connection->untracked < 0xffff)
+			connection->untracked++;
+		count_lost(REQUESTS_LOST_PIPELINE);
+		return 0;
+	}
+	connection->pending[connection->tail & (PENDING_MAX - 1)] =
+		start_ns << 4 | (connection->request.method & 15);
+	barrier(); /* the entry before its number */
+	connection->tail++;
+	if (connection->early) {
+		connection->early = 0;
+		connection->response_started = 1;
+		requests_finish(connection, connection->last_ns, REQUESTS_COMPLETE);
+	}
+	return 0;
+}
+
+/* The method of the oldest request without response says whether its response has a body. */
+static __always_inline void expect_response(struct connection *connection)
+{
+	__u8 method = HTTP1_METHOD_OTHER;
+
+	if (connection->head != connection->tail)
+		method = connection->pending[connection->head & (PENDING_MAX - 1)] & 15;
+	connection->response.method = method;
+}
+
+static __always_inline void response_started(struct connection *connection, struct work *work)
+{
+	if (connection->response_lost)
+		finish_lost_response(connection);
+	connection->first_byte_ns = connection->response.began_ns ?: work->now_ns;
+	connection->response.began_ns = 0;
+	connection->response_started = 1;
+	connection->attempts_left = 0;
+}
+
+static __always_inline void response_ended(struct connection *connection, struct work *work)
+{
+	if (connection->head != connection->tail || connection->untracked) {
+		finish(connection, work->now_ns, REQUESTS_COMPLETE);
+		return;
+	}
+	connection->response_started = 0;
+	if (connection->role == ROLE_CLIENT && !connection->early) {
+		connection->early = 1;
+		connection->last_ns = work->now_ns;
+	} else {
+		count_lost(REQUESTS_LOST_UNMATCHED);
+	}
+}
+
+static __always_inline int framing_lost(struct connection *connection, struct work *work,
+					bool unreadable)
+{
+	__u8 *is_lost = work->is_response ? &connection->response_lost : &connection->request_lost;
+
+	if (connection->role == ROLE_UNDECIDED) {
+		connection->request.phase = HTTP1_START;
+		if (connection->attempts_left && --connection->attempts_left == 0)
+			ignore(connection);
+		return 1;
+	}
+	if (!*is_lost) {
+		*is_lost = 1;
+		count_lost(REQUESTS_LOST_FRAMING);
+		if (unreadable)
+			count_loss(LOSS_UNREADABLE);
+	}
+	return 1;
+}
+
+/* Returns 1 when the rest of the call's data is not to be looked at. */
+__noinline int requests_met(struct connection *connection, struct work *work, __u32 events)
+{
+	if (!connection || !work)
+		return 1;
+	if (events & HTTP1_STARTED) {
+		if (work->is_response)
+			response_started(connection, work);
+		else if (request_started(connection, work))
+			return 1;
+	}
+	if (events & (HTTP1_BROKEN | HTTP1_UNREADABLE))
+		return framing_lost(connection, work, events & HTTP1_UNREADABLE);
+	if (!work->is_response)
+		return 0;
+	if (events & HTTP1_INTERIM)
+		connection->response_started = 0;
+	if (events & (HTTP1_ENDED | HTTP1_TUNNEL)) {
+		response_ended(connection, work);
+		if (events & HTTP1_TUNNEL) {
+			ignore(connection);
+			return 1;
+		}
+		expect_response(connection);
+	}
+	return 0;
+}
+
+__noinline int requests_step(struct http1_stream *stream, struct http1_view *view)
+{
+	if (!stream || !view)
+		return HTTP1_CALL_OVER;
+	return http1_step(stream, view);
+}
+
+/* ---- the hooks ---- */
+
+#define IPPROTO_TCP  6
+#define AF_INET	     2
+#define AF_INET6     10
+#define RCV_SHUTDOWN 1
+#define MSG_OOB	     0x1
+#define MSG_PEEK     0x2
+#define MSG_TRUNC    0x20
+#define MSG_ERRQUEUE 0x2000
+
+static __always_inline bool is_tcp(const struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return (family == AF_INET || family == AF_INET6) && sk->sk_protocol == IPPROTO_TCP;
+}
+
+static __always_inline struct connection *connection_new(struct sock *sk, struct tcp_sock *tcp,
+							 bool is_send)
+{
+	bool is_new = is_send ? tcp->bytes_received == 0 : tcp->bytes_sent == 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct connection *connection;
+
+	connection = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!connection) {
+		count_loss(LOSS_NO_SOCKET_STATE);
+		return NULL;
+	}
+	connection->attempts_left = is_new ? ATTEMPTS_NEW : ATTEMPTS_MIDWAY;
+	connection->response.is_response = 1;
+	connection->role = ROLE_UNDECIDED;
+	connection->tentative_role = is_send ? ROLE_CLIENT : ROLE_SERVER;
+	/* A raw or netlink socket may have the protocol's number, too. */
+	if (!find_entity(connection) || (task->flags & PF_KTHREAD) || !is_tcp(sk))
+		connection->role = ROLE_IGNORED;
+	return connection;
+}
+
+/* The bounds of the verifier's patience and of a call's share of time: some 100 chunks or pipelined requests. */
+#define STEPS_MAX 512
+
+static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
+	struct connection *connection;
+	struct http1_stream *stream;
+	struct work *work;
+	bool is_lost = false, is_over = false;
+
+	if (!tcp)
+		return;
+	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	if (!connection) {
+		connection = connection_new(sk, tcp, is_send);
+		if (!connection)
+			return;
+	}
+	if (connection->role == ROLE_IGNORED)
+		goto count;
+	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+	if (!work)
+		return;
+	work->now_ns = bpf_core_field_exists(tcp->tcp_clock_cache) ? tcp->tcp_clock_cache
+								   : bpf_ktime_get_ns();
+	if (connection->role == ROLE_UNDECIDED) {
+		__u8 role = is_send ? ROLE_CLIENT : ROLE_SERVER;
+
+		if (connection->request.n_carried && connection->tentative_role != role)
+			goto count;
+		connection->tentative_role = role;
+		work->is_response = 0;
+	} else {
+		work->is_response = is_send == (connection->role == ROLE_SERVER);
+	}
+	if (work->is_response) {
+		stream = &connection->response;
+		is_lost = connection->response_lost;
+	} else {
+		stream = &connection->request;
+		is_lost = connection->request_lost;
+	}
+	/* Where framing was lost, the next message is looked for at the start of each call. */
+	if (is_lost) {
+		stream->n_carried = 0;
+		stream->phase = HTTP1_START;
+		if (!work->is_response && connection->head != connection->tail &&
+		    !connection->response_started)
+			stream->phase = HTTP1_LOST; /* not before the last one is being answered */
+	}
+
+	if (stream->phase == HTTP1_BODY && stream->left > size) {
+		stream->left -= size;
+		goto count;
+	}
+	http1_open_call(&work->view, sk, size, readable);
+	if (stream->n_carried) {
+		http1_bring(&work->view, stream->carried, stream->n_carried);
+		stream->n_carried = 0;
+	}
+	if (work->is_response)
+		expect_response(connection);
+	for (int i = 0; i < STEPS_MAX && !is_over; i++) {
+		__u32 events = requests_step(stream, &work->view);
+
+		is_over = events & HTTP1_CALL_OVER;
+		if (events & ~HTTP1_CALL_OVER)
+			is_over |= requests_met(connection, work, events);
+	}
+	if (!is_over)
+		framing_lost(connection, work, false);
+
+	if (work->is_response) {
+		is_lost = connection->response_lost;
+		if (is_lost || stream->phase == HTTP1_UNTIL_CLOSE)
+			connection->last_ns = work->now_ns;
+	} else {
+		is_lost = connection->request_lost;
+	}
+	if (is_lost)
+		stream->phase = HTTP1_LOST;
+	else if (!stream->began_ns && (stream->phase == HTTP1_REQUEST_LINE ||
+				       (stream->phase == HTTP1_START && stream->n_carried)))
+		stream->began_ns = work->now_ns;
+count:
+	count_bytes(connection->entity,
+		    connection->role > ROLE_CLIENT ? PROTOCOL_UNKNOWN
+		    : is_lost			   ? PROTOCOL_HTTP_UNPARSED
+						   : PROTOCOL_HTTP,
+		    size);
+}
+
+enum response_end {
+	RECEIVED_ALL,
+	SENT_ALL,
+	CLOSED,
+};
+
+/* No more response bytes will come: to a client that received all, from a server that sent all. */
+static __always_inline void response_over(struct sock *sk, enum response_end how)
+{
+	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	__u64 now_ns;
+
+	if (!connection || connection->role > ROLE_CLIENT || connection->head == connection->tail)
+		return;
+	if (connection->role == ROLE_SERVER ? how == RECEIVED_ALL : how == SENT_ALL)
+		return;
+	now_ns = bpf_ktime_get_ns();
+	if (connection->response_started) {
+		if (connection->response.phase == HTTP1_UNTIL_CLOSE || connection->response_lost)
+			requests_finish(connection, connection->last_ns, REQUESTS_COMPLETE);
+		else
+			requests_finish(connection, now_ns, REQUESTS_CUT_SHORT);
+	}
+	for (int i = 0; i < PENDING_MAX; i++) {
+		if (connection->head == connection->tail)
+			break;
+		requests_finish(connection, now_ns, REQUESTS_NO_RESPONSE);
+	}
+	ignore(connection);
+}
+
+static __always_inline void sent(struct sock *sk, int ret)
+{
+	if (ret > 0)
+		data_moved(sk, ret, true, true);
+}
+
+static __always_inline void received(struct sock *sk, int ret, int flags)
+{
+	if (ret < 0 || (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE)))
+		return;
+	if (ret > 0)
+		data_moved(sk, ret, false, !(flags & MSG_TRUNC));
+	else if (is_tcp(sk) && (sk->sk_shutdown & RCV_SHUTDOWN))
+		response_over(sk, RECEIVED_ALL);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(requests_send, struct sock *sk, int ret)
+{
+	sent(sk, ret);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(requests_recv, struct sock *sk, int ret, int flags)
+{
+	received(sk, ret, flags);
+	return 0;
+}
+
+/* Before 6.3 there are no such tracepoints (6e6eda44b939). */
+SEC("fexit/tcp_sendmsg")
+int BPF_PROG(requests_send_fexit, struct sock *sk, struct msghdr *msg, size_t size, int ret)
+{
+	sent(sk, ret);
+	return 0;
+}
+
+/* tcp_recvmsg lost an argument in 5.19 (ec095263a965); the helpers that tell came in 5.17 (f92c1e183604). */
+SEC("fexit/tcp_recvmsg")
+int requests_recv_fexit(__u64 *ctx)
+{
+	__u64 flags = ctx[4], ret;
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_func_ret)) {
+		bpf_get_func_arg(ctx, bpf_get_func_arg_cnt(ctx) - 2, &flags);
+		bpf_get_func_ret(ctx, &ret);
+	} else {
+		ret = ctx[6];
+	}
+	received((struct sock *)ctx[0], ret, flags);
+	return 0;
+}
+
+#define TCP_FIN_WAIT1 4
+#define TCP_LAST_ACK  9
+#define SHUTDOWN_MASK 3
+
+/*
+ * This end closes, in the context of its process; a client that merely ends its sending still waits for the
+ * response.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(requests_state, struct sock *sk, int old_state, int new_state)
+{
+	if (new_state != TCP_FIN_WAIT1 && new_state != TCP_LAST_ACK)
+		return 0;
+	if (is_tcp(sk))
+		response_over(sk, sk->sk_shutdown == SHUTDOWN_MASK ? CLOSED : SENT_ALL);
+	return 0;
+}
+
+/* Closed with a reset, or for the second time. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(requests_destroy, struct sock *sk)
+{
+	response_over(sk, CLOSED);
+	return 0;
+}
+
+static __always_inline void note_in_flight(struct requests_in_flight *row, enum requests_role role,
+					   __u64 start_ns, __u32 n)
+{
+	row->seen |= 1 << role;
+	row->count[role] += n;
+	if (!row->oldest_ns[role] || start_ns < row->oldest_ns[role])
+		row->oldest_ns[role] = start_ns;
+}
+
+/* All connections with requests in flight; the map in_flight was cleared before. */
+SEC("iter/bpf_sk_storage_map")
+int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock *sk = ctx->sk;
+	struct connection *connection;
+	struct requests_in_flight *row;
+	__u32 entity;
+	__u64 start_ns;
+	__u8 n;
+
+	if (!sk)
+		return 0;
+	/* ctx->value is the same, but may only be read at constant offsets */
+	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	if (!connection || connection->role > ROLE_CLIENT)
+		return 0;
+	n = connection->tail - connection->head;
+	if (!n || n > PENDING_MAX)
+		return 0;
+	entity = connection->entity;
+	if (entity >= settings.max_entities)
+		entity = ENTITY_OTHER;
+	row = bpf_map_lookup_elem(&in_flight, &entity);
+	if (!row)
+		return 0;
+	start_ns = connection->pending[connection->head & (PENDING_MAX - 1)] >> 4;
+	if (connection->role == ROLE_SERVER)
+		note_in_flight(row, REQUESTS_SERVER, start_ns, n + connection->untracked);
+	else
+		note_in_flight(row, REQUESTS_CLIENT, start_ns, n + connection->untracked);
+	return 0;
+}

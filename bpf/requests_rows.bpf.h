@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What bpf/requests.bpf.c aggregates into, apart from the connections that it comes from. */
+#ifndef LEADLINE_REQUESTS_ROWS_BPF_H
+#define LEADLINE_REQUESTS_ROWS_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "lib/emit.bpf.h"
+#include "lib/rows.bpf.h"
+#include "requests.h"
+
+const volatile struct requests_settings settings;
+
+struct requests_shared shared;
+
+union requests_key_word {
+	struct requests_key key;
+	__u64 word;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct requests_key);
+	__type(value, __u32);
+} row_of_key SEC(".maps");
+
+DEFINE_FREE_ROWS(free_rows);
+DEFINE_ROWS(rows, struct requests_row);
+DEFINE_ROWS(row_keys, struct requests_key); /* by row, no lanes; all zero: free */
+DEFINE_ROWS(bytes, struct requests_bytes);
+DEFINE_ROWS(in_flight, struct requests_in_flight); /* by entity, no lanes */
+
+static __always_inline void count_lost(enum requests_lost reason)
+{
+	__sync_fetch_and_add(&shared.lost[reason], 1);
+}
+
+static __always_inline __u32 lane_of_this_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return settings.shared ? cpu & (settings.lanes - 1) : cpu;
+}
+
+/* Alone in its lane a CPU may add plainly; the choice is made when the program is loaded. */
+static __always_inline void add(__u64 *counter, __u64 n)
+{
+	if (settings.shared)
+		__sync_fetch_and_add(counter, n);
+	else
+		*counter += n;
+}
+
+static __always_inline void raise(__u64 *max, __u64 value)
+{
+	if (value > *max)
+		*max = value; /* lanes shared: the larger of two at once may lose */
+}
+
+/* slot: hist3_slot(ns), and hist_slot(ns) in the next function. */
+static __always_inline void record_duration(struct requests_row *row, __u64 ns, __u32 slot)
+{
+	__u32 bucket;
+
+	if (slot >= HIST3_SLOTS)
+		slot = HIST3_SLOTS - 1;
+	add(&row->slots[slot], 1);
+	bucket = settings.bounds_below[slot];
+	if (bucket <= REQUESTS_BOUNDS)
+		bucket += ns > settings.bounds_ns[bucket];
+	if (bucket <= REQUESTS_BOUNDS)
+		add(&row->classic[bucket], 1);
+	add(&row->sum_ns, ns);
+	raise(&row->max_ns, ns);
+}
+
+static __always_inline void record_first_byte(struct requests_row *row, __u64 ns, __u32 slot)
+{
+	if (slot >= HIST_SLOTS)
+		slot = HIST_SLOTS - 1;
+	add(&row->first_byte.slots[slot], 1);
+	add(&row->first_byte.sum_ns, ns);
+	raise(&row->first_byte.max_ns, ns);
+}
+
+/* The row of a key; a new one where it has none, "other" when there are no more. */
+static __noinline __u32 find_row(const union requests_key_word *key)
+{
+	struct requests_in_flight *entity_row;
+	__u32 row, entity = key->key.entity;
+	__u64 *key_of_row;
+
+	row = row_for_key(&row_of_key, &free_rows, &key->key);
+	if (!row) {
+		count_loss(LOSS_TABLE_FULL);
+		return key->key.role == REQUESTS_CLIENT ? settings.rows - 1 : 0;
+	}
+	key_of_row = bpf_map_lookup_elem(&row_keys, &row);
+	if (key_of_row)
+		*key_of_row = key->word;
+	entity_row = bpf_map_lookup_elem(&in_flight, &entity);
+	if (entity_row)
+		entity_row->seen |= 1 << key->key.role;
+	return row;
+}
+
+enum requests_protocol {
+	PROTOCOL_UNKNOWN,
+	PROTOCOL_HTTP,
+	PROTOCOL_HTTP_UNPARSED,
+};
+
+static __always_inline void count_bytes(__u32 entity, enum requests_protocol protocol, __u64 n)
+{
+	struct requests_bytes *row;
+	__u32 index;
+
+	if (entity >= settings.max_entities)
+		entity = ENTITY_OTHER;
+	index = lane_of_this_cpu() * settings.max_entities + entity;
+	row = bpf_map_lookup_elem(&bytes, &index);
+	if (!row)
+		return;
+	if (protocol == PROTOCOL_UNKNOWN)
+		add(&row->unknown, n);
+	else if (protocol == PROTOCOL_HTTP)
+		add(&row->http, n);
+	else
+		add(&row->http_unparsed, n);
+}
+
+#endif
