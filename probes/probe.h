@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a probe is: a const descriptor. The core (agent/lifecycle.c) runs every probe through the same
+ * life: open → configure → select hooks → load → attach → start → (on_event | collect)* → detach → destroy.
+ * A probe file includes this header, metric.h and its own wire header, nothing else of the agent.
+ * All operations run on the loop thread; an absent one does nothing.
+ *
+ * Adding a probe: bpf/NAME.bpf.c, bpf/NAME.h, probes/NAME.c, tests/unit/test_NAME.c, a line in probes.def.
+ */
+#ifndef LEADLINE_PROBE_H
+#define LEADLINE_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "agent/metric.h"
+#include "agent/option.h"
+
+struct bpf_object;
+struct probe; /* a running instance, owned by the core */
+
+enum hook_kind {
+	HOOK_NONE,
+	HOOK_TP_BTF, /* BTF-typed raw tracepoint; target: tracepoint name */
+	HOOK_FENTRY, /* target: kernel function */
+	HOOK_FEXIT,
+	HOOK_KPROBE,
+	HOOK_KRETPROBE,
+	HOOK_TRACEPOINT, /* classic; target: group/name */
+	HOOK_ITER, /* target: iterator name. Attached by the core, run by the probe with probe_run_iterator() */
+};
+
+struct hook_alternative {
+	const char *program; /* name of the BPF program */
+	enum hook_kind kind;
+	const char *target;
+	unsigned min_args; /* tp_btf: arguments its prototype must have; 0: any */
+};
+
+#define HOOK_MAX_ALTERNATIVES 4
+
+/* A point in the kernel the probe listens at. The first alternative the kernel offers is attached, the rest not loaded. */
+struct hook {
+	const char *name;
+	bool required; /* without it the probe has failed; else it is degraded */
+	const char *provides; /* what is missing without it, for people: "run-queue latency" */
+	struct hook_alternative alternatives[HOOK_MAX_ALTERNATIVES];
+};
+
+struct probe_desc {
+	const char *name;
+	const char *help; /* one sentence for doctor and the man page */
+	/* Opens the embedded object. Absent: a probe without kernel side (host). */
+	struct bpf_object *(*open)(struct probe *probe);
+	void (*close)(struct probe *probe); /* frees what open made, the object included */
+	const struct hook *hooks; /* ended by a NULL name */
+	const struct metric_desc *const *metrics; /* NULL-terminated */
+	const struct option_desc
+		*options; /* keys without the "probes.NAME." prefix; `enabled` is the core's */
+
+	int (*configure)(
+		struct probe *probe); /* object open, not loaded: read-only data, map sizes */
+	int (*start)(struct probe *probe); /* attached: first passes, mappings */
+	/* An event from the ring `events`. Must accept any bytes: -EBADMSG for what it does not know, counted. */
+	int (*on_event)(struct probe *probe, const void *data, size_t size);
+	int (*collect)(struct probe *probe, struct metric_writer *writer);
+	/* This id is about to be given to another entity: clear what the probe keeps under it. No thread uses it. */
+	void (*forget_entity)(struct probe *probe, uint32_t entity);
+	void (*destroy)(
+		struct probe *probe); /* frees probe_data(); also called on a half-built probe */
+};
+
+/*
+ * Defines NAME_open and NAME_close for the skeleton of bpf/NAME.bpf.c; NAME_skeleton(probe) then gives
+ * the typed skeleton, whose ->rodata may be written in configure.
+ */
+#define PROBE_SKELETON(name)                                                                       \
+	static struct bpf_object *name##_open(struct probe *probe)                                 \
+	{                                                                                          \
+		struct name##_bpf *skeleton = name##_bpf__open();                                  \
+		probe_set_skeleton(probe, skeleton);                                               \
+		return skeleton ? skeleton->obj : NULL;                                            \
+	}                                                                                          \
+	static void name##_close(struct probe *probe)                                              \
+	{                                                                                          \
+		name##_bpf__destroy(probe_skeleton(probe));                                        \
+		probe_set_skeleton(probe, NULL);                                                   \
+	}                                                                                          \
+	static inline struct name##_bpf *name##_skeleton(struct probe *probe)                      \
+	{                                                                                          \
+		return probe_skeleton(probe);                                                      \
+	}
+
+/* ---- what the core offers a probe ---- */
+
+void probe_set_skeleton(struct probe *probe, void *skeleton);
+void *probe_skeleton(struct probe *probe);
+void probe_set_data(struct probe *probe, void *data); /* the probe's own state */
+void *probe_data(struct probe *probe);
+
+/* Options by key (without prefix); the key must be in the descriptor's table, else the agent aborts. */
+bool probe_option_bool(struct probe *probe, const char *key);
+int64_t probe_option_int(struct probe *probe, const char *key); /* INT; DURATION in ns; BYTES */
+double probe_option_number(struct probe *probe, const char *key);
+const char *probe_option_string(struct probe *probe, const char *key);
+
+unsigned probe_cpus(struct probe *probe); /* possible CPUs: rows are laid out for so many */
+unsigned probe_max_entities(struct probe *probe); /* entity ids are below this */
+
+/* What the running kernel calls itself; false when the hook has no attached alternative. */
+bool probe_hook_attached(struct probe *probe, const char *hook);
+/* Program name of the chosen alternative, or NULL. Valid from configure on. */
+const char *probe_hook_program(struct probe *probe, const char *hook);
+
+/*
+ * Calls back with each name and value of an enum (of 32 bits) as the running kernel has it. In configure and start only.
+ * 0, or -ENOENT when it has none of that name.
+ */
+typedef void kernel_enum_callback(void *context, const char *name, int64_t value);
+int probe_kernel_enum(struct probe *probe, const char *name, kernel_enum_callback *callback,
+		      void *context);
+
+/* Says that the probe works, but not fully; shown in doctor, /health/detailed and the log. printf-like. */
+void probe_degrade(struct probe *probe, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* For leadline_probe_events_total: kernel events aggregated so far, as the probe can derive it. */
+void probe_report_events(struct probe *probe, uint64_t total);
+/* For leadline_probe_lost_total{reason}: losses the probe knows of besides its `probe_stats` map; cumulative. */
+void probe_report_lost(struct probe *probe, const char *reason, uint64_t total);
+
+/*
+ * Rows (bpf/lib/rows.bpf.h). probe_rows_size() in configure: sets the map to CPUs × rows_per_cpu elements.
+ * probe_rows() after load: the map's memory, mapped read-write until destroy; NULL with errno on failure.
+ * Element r of CPU c is at ((char *)base) + (c * rows_per_cpu + r) * value_size, value_size a multiple of 8.
+ */
+int probe_rows_size(struct probe *probe, const char *map, unsigned rows_per_cpu);
+void *probe_rows(struct probe *probe, const char *map);
+/* Fills a DEFINE_FREE_ROWS queue with 1..rows-1; its size is set in configure by probe_map_size(). */
+int probe_fill_free_rows(struct probe *probe, const char *map, unsigned rows);
+int probe_free_row(struct probe *probe, const char *map, uint32_t row); /* gives one back */
+int probe_map_size(struct probe *probe, const char *map, unsigned max_entries);
+int probe_map_delete(struct probe *probe, const char *map,
+		     const void *key); /* from a hash map; 0 or -errno */
+int probe_map_fd(struct probe *probe, const char *map); /* loaded; -ENOENT when there is none */
+
+/* Runs an iterator program to its end. Its seq_file output, if any, is appended to nothing. 0 or -errno. */
+int probe_run_iterator(struct probe *probe, const char *program);
+/* The same for an iterator over the elements of a map (iter/bpf_sk_storage_map): the map is named. */
+int probe_run_map_iterator(struct probe *probe, const char *program, const char *map);
+
+/* Labels of an entity, e.g. for a log line: five strings, never NULL, valid until the next collection. */
+const char *const *probe_entity_labels(struct probe *probe, uint32_t entity);
+
+/* One structured log line under the probe's name. */
+enum probe_log_level { PROBE_DEBUG, PROBE_INFO, PROBE_WARNING, PROBE_ERROR };
+void probe_log(struct probe *probe, enum probe_log_level level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* All probes, from probes.def. */
+#define PROBE(name) extern const struct probe_desc probe_##name;
+#include "probes/probes.def"
+#undef PROBE
+
+#endif

@@ -1,0 +1,544 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * HTTP requests in plain text, seen from the kernel: how long each took on the server's and on the client's side, by
+ * method and status, and what is in flight. The kernel side frames, times and aggregates; this side turns
+ * its rows into series and gives the rows of dead entities back. Loop thread only.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "probes/probe.h"
+#include "probes/requests.h"
+#include "bpf/lib/http1_method.h"
+#include "bpf/lib/task.h"
+#include "requests.skel.h"
+
+PROBE_SKELETON(requests)
+
+#define DEFAULT_ROWS 512
+#define MIN_ROWS     16
+#define MAX_LANES    8 /* power of two */
+
+static const struct hook hooks[] = {
+	{
+		.name = "send",
+		.required = true,
+		.provides = "requests",
+		.alternatives = {
+			{ "requests_send", HOOK_TP_BTF, "sock_send_length", .min_args = 3 },
+			{ "requests_send_fexit", HOOK_FEXIT, "tcp_sendmsg", 0 },
+		},
+	},
+	{
+		.name = "receive",
+		.required = true,
+		.provides = "requests",
+		.alternatives = {
+			{ "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3 },
+			{ "requests_recv_fexit", HOOK_FEXIT, "tcp_recvmsg", 0 },
+		},
+	},
+	{
+		.name = "close",
+		.provides = "responses that end with the connection, and requests without response",
+		.alternatives = {
+			{ "requests_state", HOOK_TP_BTF, "inet_sock_set_state", .min_args = 3 },
+		},
+	},
+	{
+		.name = "destroy",
+		.provides = "requests whose connection was reset",
+		.alternatives = {
+			{ "requests_destroy", HOOK_TP_BTF, "tcp_destroy_sock", .min_args = 1 },
+		},
+	},
+	{
+		.name = "in flight",
+		.provides = "requests in flight",
+		.alternatives = {
+			{ "requests_pass", HOOK_ITER, "bpf_sk_storage_map", 0 },
+		},
+	},
+	{ 0 },
+};
+
+/* ---- metrics ---- */
+
+/* The bounds of bpf/requests.h in seconds. */
+static const double bounds[] = {
+	.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025,
+	.05,	.075,	 .1,	 .25,	.5,	.75,   1,    2.5,   5,	  7.5, 10,
+};
+_Static_assert(sizeof(bounds) / sizeof(bounds[0]) == REQUESTS_BOUNDS,
+	       "the bounds are stated twice");
+
+#define REQUEST_LABELS                                                                             \
+	{                                                                                          \
+		"http_request_method", "http_response_status_code", "error_type", "url_scheme"     \
+	}
+
+static const struct metric_desc duration_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "http_server_request_duration_seconds",
+		.help = "HTTP requests served: from the arrival of the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "http_client_request_duration_seconds",
+		.help = "HTTP requests made: from sending the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+	},
+};
+
+static const struct metric_desc first_byte_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_http_server_time_to_first_byte_seconds",
+		.help = "HTTP requests served: from the arrival of the first byte to the first byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = { "http_request_method", "http_response_status_code" },
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "leadline_http_client_time_to_first_byte_seconds",
+		.help = "HTTP requests made: from sending the first byte to the first byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = { "http_request_method", "http_response_status_code" },
+	},
+};
+
+static const struct metric_desc in_flight_metric = {
+	.name = "leadline_requests_in_flight",
+	.help = "Requests that have no complete response yet",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.labels = { "role" },
+};
+
+static const struct metric_desc oldest_metric = {
+	.name = "leadline_request_oldest_seconds",
+	.help = "How long the oldest request in flight has been so; 0 when there is none",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.labels = { "role" },
+};
+
+static const struct metric_desc bytes_metric = {
+	.name = "leadline_socket_bytes_total",
+	.help = "Bytes through TCP sockets by protocol, and whether they could be told apart into messages",
+	.kind = METRIC_COUNTER,
+	.per_entity = true,
+	.labels = { "protocol", "parsed" },
+};
+
+static const struct metric_desc *const metrics[] = {
+	&duration_metrics[REQUESTS_SERVER],
+	&duration_metrics[REQUESTS_CLIENT],
+	&first_byte_metrics[REQUESTS_SERVER],
+	&first_byte_metrics[REQUESTS_CLIENT],
+	&in_flight_metric,
+	&oldest_metric,
+	&bytes_metric,
+	NULL,
+};
+
+static const struct option_desc options[] = {
+	{
+		.key = "rows",
+		.type = OPTION_INT,
+		.fallback = "0",
+		.min = 0,
+		.max = 65536,
+		.help = "Combinations of entity, role, method, status and outcome kept apart; those beyond are counted as \"other\". "
+			"Memory: rows * CPUs (at most 8) * 3104 bytes. 0 is 512",
+	},
+	{ 0 },
+};
+
+static const char *const role_names[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = "server",
+	[REQUESTS_CLIENT] = "client",
+};
+
+static const char *const method_names[HTTP1_METHODS] = {
+	[HTTP1_METHOD_OTHER] = "_OTHER", [HTTP1_GET] = "GET",	      [HTTP1_HEAD] = "HEAD",
+	[HTTP1_POST] = "POST",		 [HTTP1_PUT] = "PUT",	      [HTTP1_DELETE] = "DELETE",
+	[HTTP1_CONNECT] = "CONNECT",	 [HTTP1_OPTIONS] = "OPTIONS", [HTTP1_TRACE] = "TRACE",
+	[HTTP1_PATCH] = "PATCH",
+};
+
+static const char *const lost_names[REQUESTS_LOST_REASONS] = {
+	[REQUESTS_LOST_FRAMING] = "framing",
+	[REQUESTS_LOST_RESPONSE] = "response_unknown",
+	[REQUESTS_LOST_PIPELINE] = "pipeline_full",
+	[REQUESTS_LOST_UNMATCHED] = "response_unmatched",
+};
+
+/* ---- tables ---- */
+
+unsigned requests_rows_for(unsigned wanted)
+{
+	if (!wanted)
+		return DEFAULT_ROWS;
+	return wanted > MIN_ROWS ? wanted : MIN_ROWS;
+}
+
+unsigned requests_lanes_for(unsigned cpus)
+{
+	return cpus <= MAX_LANES ? cpus : MAX_LANES;
+}
+
+void requests_set_bounds(struct requests_settings *settings)
+{
+	static const uint64_t bounds_ns[] = REQUESTS_BOUNDS_NS;
+	unsigned bound = 0;
+
+	for (unsigned slot = 0; slot < HIST3_SLOTS; slot++) {
+		while (bound < REQUESTS_BOUNDS && hist3_slot(bounds_ns[bound]) < slot)
+			bound++;
+		settings->bounds_below[slot] = (uint8_t)bound;
+	}
+	for (unsigned i = 0; i < REQUESTS_BOUNDS; i++)
+		settings->bounds_ns[i] = bounds_ns[i];
+	settings->bounds_ns[REQUESTS_BOUNDS] = UINT64_MAX;
+}
+
+/* A row of all lanes together. */
+struct row_sum {
+	uint64_t requests, sum_ns, max_ns;
+	uint64_t slots[HIST3_SLOTS], classic[REQUESTS_BOUNDS + 1];
+	uint64_t first_bytes, first_byte_sum_ns, first_byte_max_ns;
+	uint64_t first_byte_slots[HIST_SLOTS];
+};
+
+static uint64_t load(const __u64 *value)
+{
+	return __atomic_load_n(value, __ATOMIC_RELAXED);
+}
+
+/* A maximum starts anew: one recorded between the reading and the clearing is missed, its request is not. */
+static void take_max(__u64 *value, uint64_t *max)
+{
+	uint64_t taken = load(value);
+
+	__atomic_store_n(value, 0, __ATOMIC_RELAXED);
+	if (taken > *max)
+		*max = taken;
+}
+
+static void sum_row(const struct requests_tables *tables, unsigned number, struct row_sum *sum)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (unsigned lane = 0; lane < tables->lanes; lane++) {
+		struct requests_row *row = &tables->row[(size_t)lane * tables->rows + number];
+
+		for (size_t i = 0; i <= REQUESTS_BOUNDS; i++) {
+			uint64_t n = load(&row->classic[i]);
+
+			sum->classic[i] += n;
+			sum->requests += n;
+		}
+		for (size_t i = 0; i < HIST3_SLOTS; i++)
+			sum->slots[i] += load(&row->slots[i]);
+		sum->sum_ns += load(&row->sum_ns);
+		take_max(&row->max_ns, &sum->max_ns);
+		for (size_t i = 0; i < HIST_SLOTS; i++) {
+			uint64_t n = load(&row->first_byte.slots[i]);
+
+			sum->first_byte_slots[i] += n;
+			sum->first_bytes += n;
+		}
+		sum->first_byte_sum_ns += load(&row->first_byte.sum_ns);
+		take_max(&row->first_byte.max_ns, &sum->first_byte_max_ns);
+	}
+}
+
+/* OpenTelemetry's error.type: the status where it is an error on this side, else what happened. */
+static const char *error_type(const struct requests_key *key, const char *status)
+{
+	if (key->outcome == REQUESTS_NO_RESPONSE)
+		return "no_response";
+	if (key->outcome == REQUESTS_CUT_SHORT)
+		return "response_cut_short";
+	return key->status >= (key->role == REQUESTS_SERVER ? 500 : 400) ? status : "";
+}
+
+static void write_row(struct metric_writer *writer, const struct requests_key *key,
+		      const struct row_sum *sum)
+{
+	char status[8] = "";
+	const char *labels[] = {
+		key->method < HTTP1_METHODS ? method_names[key->method] : "_OTHER",
+		status,
+		error_type(key, status),
+		"http",
+	};
+	enum requests_role role = key->role == REQUESTS_CLIENT ? REQUESTS_CLIENT : REQUESTS_SERVER;
+
+	if (key->status)
+		snprintf(status, sizeof(status), "%u", key->status);
+	metric_write_histogram(writer, &duration_metrics[role], key->entity, labels,
+			       &(struct histogram_view){
+				       .schema = HIST3_SCHEMA,
+				       .min_index = HIST3_MIN_INDEX,
+				       .n_slots = HIST3_SLOTS,
+				       .slots = sum->slots,
+				       .sum = (double)sum->sum_ns / 1e9,
+				       .max = (double)sum->max_ns / 1e9,
+				       .classic = sum->classic,
+			       });
+	if (sum->first_bytes)
+		metric_write_histogram(writer, &first_byte_metrics[role], key->entity, labels,
+				       &(struct histogram_view){
+					       .schema = HIST_SCHEMA,
+					       .min_index = HIST_MIN_INDEX,
+					       .n_slots = HIST_SLOTS,
+					       .slots = sum->first_byte_slots,
+					       .sum = (double)sum->first_byte_sum_ns / 1e9,
+					       .max = (double)sum->first_byte_max_ns / 1e9,
+				       });
+}
+
+static void write_bytes(const struct requests_tables *tables, struct metric_writer *writer,
+			uint32_t entity)
+{
+	static const char *const labels[][2] = {
+		{ "http", "true" },
+		{ "http", "false" },
+		{ "unknown", "false" },
+	};
+	uint64_t sums[3] = { 0 };
+
+	for (unsigned lane = 0; lane < tables->lanes; lane++) {
+		const struct requests_bytes *bytes =
+			&tables->bytes[(size_t)lane * tables->entities + entity];
+
+		sums[0] += load(&bytes->http);
+		sums[1] += load(&bytes->http_unparsed);
+		sums[2] += load(&bytes->unknown);
+	}
+	for (int i = 0; i < 3; i++)
+		if (sums[i])
+			metric_write(writer, &bytes_metric, entity, labels[i], (double)sums[i]);
+}
+
+static void write_in_flight(const struct requests_tables *tables, struct metric_writer *writer,
+			    uint32_t entity, enum requests_role role, uint64_t now_ns)
+{
+	const struct requests_in_flight *in_flight = &tables->in_flight[entity];
+	uint64_t oldest_ns = in_flight->oldest_ns[role];
+	const char *const labels[] = { role_names[role] };
+
+	metric_write(writer, &in_flight_metric, entity, labels, (double)in_flight->count[role]);
+	/* Of the clones of an entity that fell into one series the registry adds up; the age is rarely off then. */
+	metric_write(writer, &oldest_metric, entity, labels,
+		     oldest_ns && oldest_ns < now_ns ? (double)(now_ns - oldest_ns) / 1e9 : 0);
+}
+
+/* Key of a row in use; false for one that is not. */
+static bool row_key(const struct requests_tables *tables, unsigned number,
+		    struct requests_key *ret_key)
+{
+	if (number == 0 || number == tables->rows - 1) {
+		*ret_key = (struct requests_key){
+			.entity = ENTITY_OTHER,
+			.role = number ? REQUESTS_CLIENT : REQUESTS_SERVER,
+		};
+		return true;
+	}
+	if (!__atomic_load_n(&tables->key[number].word, __ATOMIC_ACQUIRE))
+		return false;
+	*ret_key = tables->key[number].key;
+	return true;
+}
+
+uint64_t requests_tables_write(const struct requests_tables *tables, struct metric_writer *writer,
+			       uint64_t now_ns)
+{
+	uint64_t total = 0;
+
+	for (unsigned number = 0; number < tables->rows; number++) {
+		struct requests_key key;
+		struct row_sum sum;
+
+		if (!row_key(tables, number, &key))
+			continue;
+		sum_row(tables, number, &sum);
+		if (!sum.requests)
+			continue;
+		write_row(writer, &key, &sum);
+		total += sum.requests;
+	}
+	for (uint32_t entity = 0; entity < tables->entities; entity++) {
+		write_bytes(tables, writer, entity);
+		for (int role = 0; now_ns && role < REQUESTS_ROLES; role++)
+			if (tables->in_flight[entity].seen & (1U << role))
+				write_in_flight(tables, writer, entity, role, now_ns);
+	}
+	return total;
+}
+
+uint64_t requests_tables_forget(const struct requests_tables *tables, uint32_t entity,
+				void (*give_back)(void *context, uint32_t row,
+						  const struct requests_key *key),
+				void *context)
+{
+	uint64_t total = 0;
+
+	if (entity >= tables->entities)
+		return 0;
+	for (unsigned number = 1; number + 1 < tables->rows; number++) {
+		struct requests_key key;
+		struct row_sum sum;
+
+		if (!row_key(tables, number, &key) || key.entity != entity)
+			continue;
+		sum_row(tables, number, &sum);
+		total += sum.requests;
+		for (unsigned lane = 0; lane < tables->lanes; lane++)
+			memset(&tables->row[(size_t)lane * tables->rows + number], 0,
+			       sizeof(struct requests_row));
+		tables->key[number].word = 0;
+		give_back(context, number, &key);
+	}
+	for (unsigned lane = 0; lane < tables->lanes; lane++)
+		memset(&tables->bytes[(size_t)lane * tables->entities + entity], 0,
+		       sizeof(struct requests_bytes));
+	memset(&tables->in_flight[entity], 0, sizeof(struct requests_in_flight));
+	return total;
+}
+
+/* ---- the probe ---- */
+
+struct requests_state {
+	struct requests_tables tables;
+	struct requests_shared *shared;
+	uint64_t forgotten; /* requests of entities that are gone */
+};
+
+static int requests_configure(struct probe *probe)
+{
+	struct requests_state *state = calloc(1, sizeof(*state));
+	struct requests_settings *settings = &requests_skeleton(probe)->rodata->settings;
+	struct requests_tables *tables;
+	int err;
+
+	if (!state)
+		return -ENOMEM;
+	probe_set_data(probe, state);
+	tables = &state->tables;
+	tables->lanes = requests_lanes_for(probe_cpus(probe));
+	tables->rows = requests_rows_for((unsigned)probe_option_int(probe, "rows"));
+	tables->entities = probe_max_entities(probe);
+	settings->lanes = tables->lanes;
+	settings->shared = tables->lanes < probe_cpus(probe);
+	settings->rows = tables->rows;
+	settings->max_entities = tables->entities;
+	requests_set_bounds(settings);
+
+	err = probe_map_size(probe, "rows", tables->lanes * tables->rows);
+	if (!err)
+		err = probe_map_size(probe, "row_keys", tables->rows);
+	if (!err)
+		err = probe_map_size(probe, "row_of_key", tables->rows);
+	if (!err)
+		err = probe_map_size(probe, "free_rows", tables->rows);
+	if (!err)
+		err = probe_map_size(probe, "bytes", tables->lanes * tables->entities);
+	if (!err)
+		err = probe_map_size(probe, "in_flight", tables->entities);
+	return err;
+}
+
+static int requests_start(struct probe *probe)
+{
+	struct requests_state *state = probe_data(probe);
+	struct requests_tables *tables = &state->tables;
+
+	tables->row = probe_rows(probe, "rows");
+	tables->key = probe_rows(probe, "row_keys");
+	tables->bytes = probe_rows(probe, "bytes");
+	tables->in_flight = probe_rows(probe, "in_flight");
+	state->shared = probe_rows(probe, ".bss");
+	if (!state->shared || !tables->row || !tables->key || !tables->bytes || !tables->in_flight)
+		return -errno;
+	/* Without the last row, which is never handed out. */
+	return probe_fill_free_rows(probe, "free_rows", tables->rows - 1);
+}
+
+/* Counts what is in flight. Returns when, or 0 when it could not. */
+static uint64_t find_in_flight(struct probe *probe, const struct requests_tables *tables)
+{
+	struct timespec now;
+
+	if (!probe_hook_attached(probe, "in flight"))
+		return 0;
+	for (unsigned entity = 0; entity < tables->entities; entity++)
+		memset(tables->in_flight[entity].count, 0,
+		       sizeof(*tables->in_flight) - offsetof(struct requests_in_flight, count));
+	if (probe_run_map_iterator(probe, "requests_pass", "connections"))
+		return 0;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static int requests_collect(struct probe *probe, struct metric_writer *writer)
+{
+	struct requests_state *state = probe_data(probe);
+	uint64_t now_ns = find_in_flight(probe, &state->tables);
+	uint64_t total = requests_tables_write(&state->tables, writer, now_ns);
+
+	probe_report_events(probe, total + state->forgotten);
+	for (int i = 0; i < REQUESTS_LOST_REASONS; i++)
+		probe_report_lost(probe, lost_names[i], load(&state->shared->lost[i]));
+	return 0;
+}
+
+static void give_back_row(void *context, uint32_t row, const struct requests_key *key)
+{
+	probe_map_delete(context, "row_of_key", key);
+	probe_free_row(context, "free_rows", row);
+}
+
+static void requests_forget_entity(struct probe *probe, uint32_t entity)
+{
+	struct requests_state *state = probe_data(probe);
+
+	state->forgotten += requests_tables_forget(&state->tables, entity, give_back_row, probe);
+	__atomic_fetch_add(&state->shared->row_generation, 1, __ATOMIC_RELEASE);
+}
+
+static void requests_destroy(struct probe *probe)
+{
+	free(probe_data(probe));
+}
+
+const struct probe_desc probe_requests = {
+	.name = "requests",
+	.help = "HTTP/1.x requests in plain text: durations by method and status, at servers and clients, without their doing",
+	.open = requests_open,
+	.close = requests_close,
+	.hooks = hooks,
+	.metrics = metrics,
+	.options = options,
+	.configure = requests_configure,
+	.start = requests_start,
+	.collect = requests_collect,
+	.forget_entity = requests_forget_entity,
+	.destroy = requests_destroy,
+};
