@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * leadline doctor: what this kernel offers, which hook each probe would use, what is missing and what would mend
+ * it. Loads every probe, which has the kernel verify it, but attaches none, so it may run beside an agent.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+#include "agent/caps.h"
+#include "agent/cli/cli.h"
+#include "agent/log.h"
+#include "agent/probe_set.h"
+
+/* ---- text ---- */
+
+static void print_facts(FILE *out, const struct caps_fact *facts)
+{
+	for (; facts->name; facts++) {
+		fprintf(out, "%-4s %-20s %s\n",
+			facts->ok	? "ok"
+			: facts->needed ? "FAIL"
+					: "warn",
+			facts->name, facts->detail);
+		if (facts->remedy)
+			fprintf(out, "     %-20s -> %s\n", "", facts->remedy);
+	}
+}
+
+static void print_probe(FILE *out, const struct probe *probe)
+{
+	const struct hook_status *statuses;
+	size_t n = probe_hook_statuses(probe, &statuses);
+	static const char *const marks[] = {
+		[PROBE_DISABLED] = "off",
+		[PROBE_FAILED] = "FAIL",
+		[PROBE_DEGRADED] = "warn",
+		[PROBE_UP] = "ok",
+	};
+
+	fprintf(out, "%-4s %-20s %s\n", marks[probe_current_state(probe)],
+		probe_description(probe)->name, probe_description(probe)->help);
+	for (size_t i = 0; i < n; i++) {
+		const struct hook_alternative *chosen = statuses[i].choice.alternative;
+
+		if (chosen)
+			fprintf(out, "       %-18s %s %s\n", statuses[i].hook->name,
+				hook_kind_name(chosen->kind), chosen->target);
+		else
+			fprintf(out, "       %-18s none%s\n", statuses[i].hook->name,
+				statuses[i].hook->required ? " (required)" : "");
+	}
+	if (probe_reason(probe)[0])
+		fprintf(out, "     %-20s -> %s\n", "", probe_reason(probe));
+}
+
+/* ---- JSON ---- */
+
+static json_t *describe_facts(const struct caps_fact *facts)
+{
+	json_t *list = json_array();
+
+	for (; facts->name; facts++)
+		json_array_append_new(list,
+				      json_pack("{s:s, s:b, s:b, s:s, s:s?}", "name", facts->name,
+						"ok", facts->ok, "needed", facts->needed, "detail",
+						facts->detail, "remedy", facts->remedy));
+	return list;
+}
+
+static json_t *describe_hook(const struct hook_status *status)
+{
+	const struct hook_alternative *chosen = status->choice.alternative;
+
+	return json_pack("{s:s, s:s, s:b, s:s?, s:s?, s:s?, s:s?}", "name", status->hook->name,
+			 "provides", status->hook->provides, "required", status->hook->required,
+			 "kind", chosen ? hook_kind_name(chosen->kind) : NULL, "target",
+			 chosen ? chosen->target : NULL, "program", chosen ? chosen->program : NULL,
+			 "why_not", chosen ? NULL : status->choice.why_not);
+}
+
+static json_t *describe_probe(const struct probe *probe)
+{
+	const struct hook_status *statuses;
+	size_t n = probe_hook_statuses(probe, &statuses);
+	json_t *hooks = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(hooks, describe_hook(&statuses[i]));
+	return json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", probe_description(probe)->name,
+			 "help", probe_description(probe)->help, "state",
+			 probe_state_name(probe_current_state(probe)), "reason",
+			 probe_reason(probe), "hooks", hooks);
+}
+
+static void print_json(FILE *out, const struct caps_fact *facts, const char *error,
+		       struct probe *const *probes, size_t n_probes, bool ok)
+{
+	json_t *list = json_array(), *document;
+
+	for (size_t i = 0; i < n_probes; i++)
+		json_array_append_new(list, describe_probe(probes[i]));
+	document = json_pack("{s:b, s:s?, s:o, s:o}", "ok", ok, "error", error, "kernel",
+			     describe_facts(facts), "probes", list);
+	json_dumpf(document, out, JSON_INDENT(2));
+	fputc('\n', out);
+	json_decref(document);
+}
+
+/* ---- the command ---- */
+
+int cli_doctor(const struct cli_context *context)
+{
+	const struct caps_fact *facts = caps_facts();
+	struct probe_set *set = NULL;
+	struct probe *const *probes = NULL;
+	size_t n_probes = 0;
+	char error[256] = "";
+	bool ok = true;
+
+	log_init(LOG_LEVEL_CRITICAL, LOG_FORMAT_PLAIN,
+		 NULL); /* libbpf's complaints are told as reasons */
+	log_capture_libbpf();
+	for (const struct caps_fact *fact = facts; fact->name; fact++)
+		ok &= fact->ok || !fact->needed;
+	if (probe_set_new(context->config, &set) ||
+	    probe_set_start(set, false, error, sizeof(error))) {
+		ok = false;
+	} else {
+		probes = probe_set_probes(set, &n_probes);
+		for (size_t i = 0; i < n_probes; i++)
+			ok &= probe_current_state(probes[i]) != PROBE_FAILED;
+	}
+
+	if (context->json) {
+		print_json(context->out, facts, error[0] ? error : NULL, probes, n_probes, ok);
+	} else {
+		fprintf(context->out, "This kernel\n");
+		print_facts(context->out, facts);
+		fprintf(context->out, "\nProbes\n");
+		if (error[0])
+			fprintf(context->out, "FAIL %s\n", error);
+		for (size_t i = 0; i < n_probes; i++)
+			print_probe(context->out, probes[i]);
+	}
+	probe_set_free(set);
+	return ok ? CLI_OK : CLI_FAILED;
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Which alternative of a hook a kernel offers. Pure: the same offers give the same choice. */
+#include <stdio.h>
+#include "agent/caps.h"
+
+static const char *const kind_names[] = {
+	[HOOK_NONE] = "none",
+	[HOOK_TP_BTF] = "tp_btf",
+	[HOOK_FENTRY] = "fentry",
+	[HOOK_FEXIT] = "fexit",
+	[HOOK_KPROBE] = "kprobe",
+	[HOOK_KRETPROBE] = "kretprobe",
+	[HOOK_TRACEPOINT] = "tracepoint",
+	[HOOK_ITER] = "iter",
+};
+
+const char *hook_kind_name(enum hook_kind kind)
+{
+	return kind < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[kind] : "unknown";
+}
+
+/* Why the kernel does not offer this alternative; an empty string when it does. */
+static void explain(const struct hook_alternative *alternative, const struct kernel_offers *offers,
+		    char *why, size_t size)
+{
+	const char *target = alternative->target;
+	int args;
+
+	why[0] = '\0';
+	if (!offers->kind_works[alternative->kind]) {
+		snprintf(why, size, "%s %s: %s", hook_kind_name(alternative->kind), target,
+			 offers->kind_why_not[alternative->kind]
+				 ? offers->kind_why_not[alternative->kind]
+				 : "not offered by this kernel");
+		return;
+	}
+	switch (alternative->kind) {
+	case HOOK_TP_BTF:
+		args = offers->tracepoint_args(offers->context, target);
+		if (args < 0)
+			snprintf(why, size, "this kernel has no tracepoint %s", target);
+		else if (args < (int)alternative->min_args)
+			snprintf(why, size, "tracepoint %s has %d arguments here, %u are needed",
+				 target, args, alternative->min_args);
+		break;
+	case HOOK_FENTRY:
+	case HOOK_FEXIT:
+	case HOOK_KPROBE:
+	case HOOK_KRETPROBE:
+		if (!offers->has_function(offers->context, target))
+			snprintf(why, size, "this kernel has no function %s", target);
+		break;
+	default:
+		break;
+	}
+}
+
+struct hook_choice hook_select(const struct hook *hook, const struct kernel_offers *offers)
+{
+	struct hook_choice choice = { .alternative = NULL };
+
+	for (int i = 0; i < HOOK_MAX_ALTERNATIVES && hook->alternatives[i].program; i++) {
+		char why[sizeof(choice.why_not)];
+
+		explain(&hook->alternatives[i], offers, why, sizeof(why));
+		if (!why[0]) {
+			choice.alternative = &hook->alternatives[i];
+			choice.why_not[0] = '\0';
+			return choice;
+		}
+		if (!choice.why_not[0])
+			snprintf(choice.why_not, sizeof(choice.why_not), "%s", why);
+	}
+	return choice;
+}

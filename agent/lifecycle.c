@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Runs every probe through its life; see lifecycle.h. The only user of libbpf besides probe_services.c and caps.c. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "agent/lifecycle_internal.h"
+#include "agent/log.h"
+
+static const char *const state_names[] = {
+	[PROBE_DISABLED] = "disabled",
+	[PROBE_FAILED] = "failed",
+	[PROBE_DEGRADED] = "degraded",
+	[PROBE_UP] = "up",
+};
+
+const char *probe_state_name(enum probe_state state)
+{
+	return state_names[state];
+}
+
+struct probe *probe_new(const struct probe_desc *desc, const struct probe_environment *environment)
+{
+	struct probe *probe = calloc(1, sizeof(*probe));
+
+	if (!probe)
+		return NULL;
+	probe->desc = desc;
+	probe->environment = environment;
+	probe->state = PROBE_DISABLED;
+	return probe;
+}
+
+/* Leaves nothing in the kernel and no memory but the probe itself and its reason. */
+static void tear_down(struct probe *probe)
+{
+	ring_buffer__free(probe->ring);
+	probe->ring = NULL;
+	for (size_t i = 0; i < probe->n_hooks; i++) {
+		bpf_link__destroy(probe->links[i]);
+		probe->links[i] = NULL;
+		probe->hooks[i].attached = false;
+	}
+	if (probe->desc->destroy && probe->data)
+		probe->desc->destroy(probe);
+	probe->data = NULL;
+	for (size_t i = 0; i < probe->n_mappings; i++)
+		munmap(probe->mappings[i].base, probe->mappings[i].size);
+	probe->n_mappings = 0;
+	probe->stats = NULL;
+	if (probe->skeleton && probe->desc->close)
+		probe->desc->close(probe);
+	probe->object = NULL;
+	probe->loaded = false;
+}
+
+void probe_free(struct probe *probe)
+{
+	if (!probe)
+		return;
+	tear_down(probe);
+	free(probe);
+}
+
+static int fail(struct probe *probe, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static int fail(struct probe *probe, int err, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(probe->reason, sizeof(probe->reason), format, arguments);
+	va_end(arguments);
+	probe->state = PROBE_FAILED;
+	tear_down(probe);
+	return err;
+}
+
+/* ---- open to load ---- */
+
+static int select_hooks(struct probe *probe)
+{
+	for (const struct hook *hook = probe->desc->hooks; hook && hook->name; hook++) {
+		struct hook_status *status;
+
+		if (probe->n_hooks == PROBE_MAX_HOOKS)
+			return fail(probe, -E2BIG, "more than %d hooks", PROBE_MAX_HOOKS);
+		status = &probe->hooks[probe->n_hooks++];
+		*status = (struct hook_status){ .hook = hook };
+		status->choice = hook_select(hook, probe->environment->offers);
+		if (status->choice.alternative)
+			continue;
+		if (hook->required)
+			return fail(probe, -EOPNOTSUPP, "no %s: %s", hook->provides,
+				    status->choice.why_not);
+		probe_degrade(probe, "no %s: %s", hook->provides, status->choice.why_not);
+	}
+	return 0;
+}
+
+/* Loads only what was chosen: a program for an absent tracepoint would make the whole object fail. */
+static int choose_programs(struct probe *probe)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program (program, probe->object)
+		bpf_program__set_autoload(program, false);
+	for (size_t i = 0; i < probe->n_hooks; i++) {
+		const struct hook_alternative *alternative = probe->hooks[i].choice.alternative;
+
+		if (!alternative)
+			continue;
+		program = bpf_object__find_program_by_name(probe->object, alternative->program);
+		if (!program)
+			return fail(probe, -ENOENT, "its object has no program %s",
+				    alternative->program);
+		bpf_program__set_autoload(program, true);
+	}
+	return 0;
+}
+
+static int share_task_states(struct probe *probe)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(probe->object, "task_states");
+	int err;
+
+	if (!map || probe->environment->task_states_fd < 0)
+		return 0;
+	probe->borrows_task_states = true;
+	err = bpf_map__reuse_fd(map, probe->environment->task_states_fd);
+	return err ? fail(probe, err, "cannot share the task storage: %s", strerror(-err)) : 0;
+}
+
+static int handle_event(void *context, void *data, size_t size)
+{
+	struct probe *probe = context;
+
+	if (!probe->desc->on_event || probe->desc->on_event(probe, data, size))
+		probe->malformed_events++;
+	return 0; /* anything else would stop the ring */
+}
+
+static int prepare_maps(struct probe *probe)
+{
+	struct bpf_map *events = bpf_object__find_map_by_name(probe->object, "events");
+
+	if (bpf_object__find_map_by_name(probe->object, "probe_stats")) {
+		probe->stats = probe_rows(probe, "probe_stats");
+		if (!probe->stats)
+			return fail(probe, -errno, "cannot map its counters: %s", strerror(errno));
+	}
+	if (events) {
+		probe->ring = ring_buffer__new(bpf_map__fd(events), handle_event, probe, NULL);
+		if (!probe->ring)
+			return fail(probe, -errno, "cannot map its event ring: %s",
+				    strerror(errno));
+	}
+	return 0;
+}
+
+static bool is_enabled(const struct probe *probe)
+{
+	char key[CONFIG_KEY_SIZE];
+
+	snprintf(key, sizeof(key), "probes.%s.enabled", probe->desc->name);
+	return !config_has(probe->environment->config, key) ||
+	       config_bool(probe->environment->config, key);
+}
+
+int probe_load(struct probe *probe)
+{
+	int err;
+
+	if (!is_enabled(probe)) {
+		snprintf(probe->reason, sizeof(probe->reason), "disabled in the configuration");
+		return 0;
+	}
+	probe->state = PROBE_UP;
+	if (probe->desc->open) {
+		probe->object = probe->desc->open(probe);
+		if (!probe->object)
+			return fail(probe, -errno, "its object does not open: %s", strerror(errno));
+		err = select_hooks(probe);
+		if (!err)
+			err = choose_programs(probe);
+		if (!err)
+			err = share_task_states(probe);
+		if (err)
+			return err;
+	}
+	if (probe->desc->configure) {
+		err = probe->desc->configure(probe);
+		if (err)
+			return fail(probe, err, "cannot be configured: %s", strerror(-err));
+	}
+	if (probe->object) {
+		err = bpf_object__load(probe->object);
+		if (err)
+			return fail(
+				probe, err, "the kernel refuses its programs: %s%s", strerror(-err),
+				err == -EPERM ? " (needs CAP_BPF and CAP_PERFMON, or root)" : "");
+		err = prepare_maps(probe);
+		if (err)
+			return err;
+	}
+	probe->loaded = true;
+	return 0;
+}
+
+/* ---- attach ---- */
+
+static int attach_hook(struct probe *probe, size_t i)
+{
+	struct hook_status *status = &probe->hooks[i];
+	struct bpf_program *program;
+	int err;
+
+	if (!status->choice.alternative)
+		return 0;
+	if (status->choice.alternative->kind == HOOK_ITER) { /* attached when run */
+		status->attached = true;
+		return 0;
+	}
+	program = bpf_object__find_program_by_name(probe->object,
+						   status->choice.alternative->program);
+	probe->links[i] = bpf_program__attach(program);
+	if (probe->links[i]) {
+		status->attached = true;
+		return 0;
+	}
+	err = -errno;
+	if (status->hook->required)
+		return fail(probe, err, "no %s: %s %s does not attach: %s", status->hook->provides,
+			    hook_kind_name(status->choice.alternative->kind),
+			    status->choice.alternative->target, strerror(-err));
+	probe_degrade(probe, "no %s: %s %s does not attach: %s", status->hook->provides,
+		      hook_kind_name(status->choice.alternative->kind),
+		      status->choice.alternative->target, strerror(-err));
+	return 0;
+}
+
+int probe_attach(struct probe *probe)
+{
+	int err;
+
+	if (!probe->loaded)
+		return 0;
+	for (size_t i = 0; i < probe->n_hooks; i++) {
+		err = attach_hook(probe, i);
+		if (err)
+			return err;
+	}
+	if (probe->desc->start) {
+		err = probe->desc->start(probe);
+		if (err)
+			return fail(probe, err, "cannot start: %s", strerror(-err));
+	}
+	return 0;
+}
+
+/* ---- running ---- */
+
+static bool is_running(const struct probe *probe)
+{
+	return probe->loaded && probe->state >= PROBE_DEGRADED;
+}
+
+int probe_collect(struct probe *probe, struct metric_writer *writer)
+{
+	if (!is_running(probe) || !probe->desc->collect)
+		return 0;
+	return probe->desc->collect(probe, writer);
+}
+
+void probe_forget_entity(struct probe *probe, uint32_t entity)
+{
+	if (is_running(probe) && probe->desc->forget_entity)
+		probe->desc->forget_entity(probe, entity);
+}
+
+void probe_drain(struct probe *probe)
+{
+	if (probe->ring)
+		ring_buffer__consume(probe->ring);
+}
+
+int probe_ring_fd(struct probe *probe)
+{
+	return probe->ring ? ring_buffer__epoll_fd(probe->ring) : -1;
+}
+
+/* ---- looking ---- */
+
+const struct probe_desc *probe_description(const struct probe *probe)
+{
+	return probe->desc;
+}
+
+enum probe_state probe_current_state(const struct probe *probe)
+{
+	return probe->state;
+}
+
+const char *probe_reason(const struct probe *probe)
+{
+	return probe->reason;
+}
+
+size_t probe_hook_statuses(const struct probe *probe, const struct hook_status **ret_statuses)
+{
+	*ret_statuses = probe->hooks;
+	return probe->n_hooks;
+}
+
+uint64_t probe_events(const struct probe *probe)
+{
+	return probe->events;
+}
+
+/* A hook interrupted by itself on one CPU is skipped by the kernel, which counts that per program. */
+static uint64_t count_recursion_misses(struct probe *probe)
+{
+	struct bpf_program *program;
+	uint64_t misses = 0;
+
+	bpf_object__for_each_program (program, probe->object) {
+		struct bpf_prog_info info = {};
+		__u32 size = sizeof(info);
+		int fd = bpf_program__fd(program);
+
+		if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &size) == 0)
+			misses += info.recursion_misses;
+	}
+	return misses;
+}
+
+static const char *const loss_names[] = {
+	[LOSS_RING_FULL] = "ring_full",		[LOSS_TABLE_FULL] = "table_full",
+	[LOSS_NO_TASK_STATE] = "no_task_state", [LOSS_NO_SOCKET_STATE] = "no_socket_state",
+	[LOSS_UNREADABLE] = "unreadable",
+};
+_Static_assert(sizeof(loss_names) / sizeof(loss_names[0]) == LOSS_REASONS,
+	       "a name for each reason");
+
+void probe_each_loss(struct probe *probe,
+		     void (*callback)(void *context, const char *reason, uint64_t total),
+		     void *context)
+{
+	if (!is_running(probe))
+		return;
+	if (probe->stats)
+		for (int i = 0; i < LOSS_REASONS; i++)
+			callback(context, loss_names[i],
+				 __atomic_load_n(&probe->stats->lost[i], __ATOMIC_RELAXED));
+	if (probe->object)
+		callback(context, "recursion", count_recursion_misses(probe));
+	if (probe->desc->on_event)
+		callback(context, "malformed", probe->malformed_events);
+	for (size_t i = 0; i < probe->n_losses; i++)
+		callback(context, probe->losses[i].reason, probe->losses[i].total);
+}
+
+static uint64_t map_bytes(int fd)
+{
+	char path[64], line[128];
+	unsigned long long bytes = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "memlock: %llu", &bytes) == 1)
+			break;
+	fclose(file);
+	return bytes;
+}
+
+void probe_each_map(struct probe *probe,
+		    void (*callback)(void *context, const char *map, uint64_t bytes), void *context)
+{
+	struct bpf_map *map;
+
+	if (!is_running(probe) || !probe->object)
+		return;
+	bpf_object__for_each_map (map, probe->object) {
+		bool borrowed =
+			probe->borrows_task_states && !strcmp(bpf_map__name(map), "task_states");
+
+		if (bpf_map__fd(map) >= 0 && !borrowed)
+			callback(context, bpf_map__name(map), map_bytes(bpf_map__fd(map)));
+	}
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of probes, the same for each: open → configure → select hooks → load → attach → start → collect … →
+ * destroy. A probe that fails is torn down and keeps its reason; the others live on. Loop thread only.
+ */
+#ifndef LEADLINE_LIFECYCLE_H
+#define LEADLINE_LIFECYCLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "agent/caps.h"
+#include "agent/config.h"
+#include "probes/probe.h"
+
+struct entity_table;
+
+/* What all probes share. Outlives them. */
+struct probe_environment {
+	const struct kernel_offers *offers;
+	const struct config *config;
+	struct entity_table *entities; /* NULL until there is one: labels are then empty */
+	unsigned cpus; /* possible ones */
+	unsigned max_entities;
+	int task_states_fd; /* the shared task storage; -1 while the object that owns it is being made */
+};
+
+enum probe_state {
+	PROBE_DISABLED, /* by the configuration */
+	PROBE_FAILED,
+	PROBE_DEGRADED, /* works, but not fully */
+	PROBE_UP,
+};
+const char *probe_state_name(enum probe_state state);
+
+/* NULL when memory ran out. Does nothing to the kernel yet. */
+struct probe *probe_new(const struct probe_desc *desc, const struct probe_environment *environment);
+void probe_free(struct probe *probe); /* detaches and frees; NULL is fine */
+
+/* Open to load. On failure the probe is PROBE_FAILED with a reason and owns nothing in the kernel. 0 or -errno. */
+int probe_load(struct probe *probe);
+/* Attach and start; the same promise. */
+int probe_attach(struct probe *probe);
+
+int probe_collect(struct probe *probe, struct metric_writer *writer);
+void probe_forget_entity(struct probe *probe, uint32_t entity);
+/* Drains the ring, if it has one. */
+void probe_drain(struct probe *probe);
+int probe_ring_fd(struct probe *probe); /* to wait for a half-full ring; -1: none */
+
+const struct probe_desc *probe_description(const struct probe *probe);
+enum probe_state probe_current_state(const struct probe *probe);
+const char *probe_reason(const struct probe *probe); /* "" when up */
+
+struct hook_status {
+	const struct hook *hook;
+	struct hook_choice choice;
+	bool attached;
+};
+size_t probe_hook_statuses(const struct probe *probe, const struct hook_status **ret_statuses);
+
+uint64_t probe_events(const struct probe *probe);
+/* Calls back with each reason and its count, zeroes included, so that a loss does not appear out of nowhere. */
+void probe_each_loss(struct probe *probe,
+		     void (*callback)(void *context, const char *reason, uint64_t total),
+		     void *context);
+/* Calls back with the memory of each map, as the kernel accounts it. */
+void probe_each_map(struct probe *probe,
+		    void (*callback)(void *context, const char *map, uint64_t bytes),
+		    void *context);
+
+#endif

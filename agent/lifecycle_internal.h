@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A running probe, as lifecycle.c (its life) and probe_services.c (what it may ask of the core) share it. */
+#ifndef LEADLINE_LIFECYCLE_INTERNAL_H
+#define LEADLINE_LIFECYCLE_INTERNAL_H
+
+#include <bpf/libbpf.h>
+#include "agent/lifecycle.h"
+#include "bpf/lib/stats.h"
+
+#define PROBE_MAX_HOOKS	   16
+#define PROBE_MAX_MAPPINGS 16
+#define PROBE_MAX_LOSSES   8
+
+struct probe_mapping {
+	const char *map;
+	void *base;
+	size_t size;
+};
+
+struct probe_loss {
+	const char *reason;
+	uint64_t total;
+};
+
+struct probe {
+	const struct probe_desc *desc;
+	const struct probe_environment *environment;
+	enum probe_state state;
+	char reason[400];
+
+	struct bpf_object *object;
+	void *skeleton, *data;
+	struct hook_status hooks[PROBE_MAX_HOOKS];
+	struct bpf_link *links[PROBE_MAX_HOOKS]; /* iterators: made at their first run */
+	size_t n_hooks;
+	struct probe_mapping mappings[PROBE_MAX_MAPPINGS];
+	size_t n_mappings;
+	struct ring_buffer *ring;
+	const struct probe_stats *stats; /* mapped; NULL: the object keeps none */
+
+	uint64_t events, malformed_events;
+	struct probe_loss losses[PROBE_MAX_LOSSES];
+	size_t n_losses;
+	bool loaded;
+	bool borrows_task_states; /* the shared map: counted where it is owned */
+};
+
+#endif

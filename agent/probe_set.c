@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The probes of a run; see probe_set.h. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "agent/log.h"
+#include "agent/probe_set.h"
+
+const struct probe_desc *const all_probes[] = {
+#define PROBE(name) &probe_##name,
+#include "probes/probes.def"
+#undef PROBE
+	NULL,
+};
+
+#define N_PROBES (sizeof(all_probes) / sizeof(all_probes[0]) - 1)
+
+struct probe_set {
+	struct probe_environment environment;
+	struct caps
+		*caps; /* while probes are being started: it holds the kernel's types, some MiB */
+	struct probe *probes[1 + N_PROBES]; /* the entity table's first */
+	struct entity_table *entities;
+	bool attaches;
+};
+
+int probe_set_new(const struct config *config, struct probe_set **ret_set)
+{
+	struct probe_set *set = calloc(1, sizeof(*set));
+	int cpus = libbpf_num_possible_cpus();
+
+	if (!set)
+		return -ENOMEM;
+	set->environment = (struct probe_environment){
+		.config = config,
+		.cpus = cpus > 0 ? (unsigned)cpus : 1,
+		.max_entities = (unsigned)config_int(config, "max_entities"),
+		.task_states_fd = -1,
+	};
+	set->probes[0] = probe_new(&probe_entity, &set->environment);
+	for (size_t i = 0; i < N_PROBES; i++)
+		set->probes[1 + i] = probe_new(all_probes[i], &set->environment);
+	for (size_t i = 0; i < 1 + N_PROBES; i++)
+		if (!set->probes[i]) {
+			probe_set_free(set);
+			return -ENOMEM;
+		}
+	*ret_set = set;
+	return 0;
+}
+
+void probe_set_free(struct probe_set *set)
+{
+	if (!set)
+		return;
+	/* Downwards, since the others read labels and storage of the first. */
+	for (size_t i = 1 + N_PROBES; i-- > 0;) {
+		if (i == 0)
+			entity_table_free(set->entities);
+		probe_free(set->probes[i]);
+	}
+	free(set);
+}
+
+static void report(const struct probe *probe)
+{
+	const char *name = probe_description(probe)->name;
+
+	switch (probe_current_state(probe)) {
+	case PROBE_UP:
+		log_info("probes", "%s is up", name);
+		break;
+	case PROBE_DEGRADED:
+		log_warning("probes", "%s is degraded: %s", name, probe_reason(probe));
+		break;
+	case PROBE_FAILED:
+		log_error("probes", "%s has failed: %s", name, probe_reason(probe));
+		break;
+	case PROBE_DISABLED:
+		log_info("probes", "%s is %s", name, probe_reason(probe));
+		break;
+	}
+}
+
+static void start_probe(struct probe_set *set, struct probe *probe)
+{
+	if (!probe_load(probe) && set->attaches)
+		probe_attach(probe);
+}
+
+/* Makes the table and lets the others share its task storage. */
+static void start_entities(struct probe_set *set)
+{
+	struct probe *probe = set->probes[0];
+
+	start_probe(set, probe);
+	if (probe_current_state(probe) == PROBE_FAILED)
+		return;
+	set->environment.task_states_fd = probe_map_fd(probe, "task_states");
+	if (!set->attaches)
+		return;
+	set->entities = entity_table_new(
+		probe, (uint64_t)config_int(set->environment.config, "entity_linger"));
+	set->environment.entities = set->entities;
+	if (!set->entities)
+		log_error("probes", "no entity table: everything is counted as \"other\"");
+}
+
+static int know_kernel(struct probe_set *set, char *error, size_t error_size)
+{
+	int err = caps_new(&set->caps, error, error_size);
+
+	if (!err)
+		set->environment.offers = caps_offers(set->caps);
+	return err;
+}
+
+static void forget_kernel(struct probe_set *set)
+{
+	set->environment.offers = NULL;
+	caps_free(set->caps);
+	set->caps = NULL;
+	malloc_trim(0); /* what loading took is not needed again */
+}
+
+/* ---- loading side by side: it is the kernel's verifier that takes the time ---- */
+
+#define MAX_LOADERS 4
+
+struct loading {
+	struct probe_set *set;
+	atomic_size_t next; /* probe to be loaded */
+};
+
+static void *load_probes(void *context)
+{
+	struct loading *loading = context;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&loading->next, 1)) < 1 + N_PROBES)
+		probe_load(loading->set->probes[i]);
+	return NULL;
+}
+
+/*
+ * Loads all but the first. Each probe is touched by one thread only, what they share is read only, and the threads are
+ * gone before anything is attached.
+ */
+static void load_side_by_side(struct probe_set *set)
+{
+	struct loading loading = { .set = set, .next = 1 };
+	pthread_t threads[MAX_LOADERS - 1];
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t n = 0;
+
+	while (n < MAX_LOADERS - 1 && (long)n + 1 < cpus &&
+	       !pthread_create(&threads[n], NULL, load_probes, &loading))
+		n++;
+	load_probes(&loading);
+	while (n > 0)
+		pthread_join(threads[--n], NULL);
+}
+
+int probe_set_start(struct probe_set *set, bool attach, char *error, size_t error_size)
+{
+	int err = know_kernel(set, error, error_size);
+
+	if (err)
+		return err;
+	set->attaches = attach;
+	start_entities(set);
+	load_side_by_side(set);
+	for (size_t i = 1; attach && i < 1 + N_PROBES; i++)
+		probe_attach(set->probes[i]);
+	for (size_t i = 0; attach && i < 1 + N_PROBES; i++)
+		report(set->probes[i]);
+	forget_kernel(set);
+	return 0;
+}
+
+static bool options_differ(const struct config *a, const struct config *b, const char *probe)
+{
+	const char *keys[64];
+	char prefix[CONFIG_KEY_SIZE];
+	size_t n = config_changes(a, b, keys, sizeof(keys) / sizeof(keys[0]));
+
+	snprintf(prefix, sizeof(prefix), "probes.%s.", probe);
+	for (size_t i = 0; i < n && i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (!strncmp(keys[i], prefix, strlen(prefix)))
+			return true;
+	return n > sizeof(keys) / sizeof(keys[0]);
+}
+
+static void restart_probe(struct probe_set *set, size_t i)
+{
+	const struct probe_desc *desc = probe_description(set->probes[i]);
+	struct probe *fresh = probe_new(desc, &set->environment);
+
+	if (!fresh) {
+		log_error("probes", "out of memory: %s keeps its old options", desc->name);
+		return;
+	}
+	probe_free(set->probes[i]); /* first: two of a kind would count twice */
+	set->probes[i] = fresh;
+	start_probe(set, fresh);
+	report(fresh);
+}
+
+void probe_set_reconfigure(struct probe_set *set, const struct config *config)
+{
+	const struct config *old = set->environment.config;
+	char error[256] = "";
+
+	set->environment.config = config;
+	for (size_t i = 1; i < 1 + N_PROBES; i++) {
+		if (!options_differ(old, config, probe_description(set->probes[i])->name))
+			continue;
+		if (!set->caps && know_kernel(set, error, sizeof(error))) {
+			log_error("probes", "probes keep their old options: %s", error);
+			return;
+		}
+		restart_probe(set, i);
+	}
+	if (set->caps)
+		forget_kernel(set);
+}
+
+void probe_set_collect(struct probe_set *set, struct metric_writer *writer)
+{
+	for (size_t i = 0; i < 1 + N_PROBES; i++) {
+		int err = probe_collect(set->probes[i], writer);
+
+		if (err)
+			log_limited(LOG_LEVEL_ERROR, "probes", "%s: collection failed: %s",
+				    probe_description(set->probes[i])->name, strerror(-err));
+	}
+}
+
+void probe_set_drain(struct probe_set *set)
+{
+	for (size_t i = 0; i < 1 + N_PROBES; i++)
+		probe_drain(set->probes[i]);
+}
+
+struct forgetting {
+	struct probe_set *set;
+	void (*forgotten)(void *context, uint32_t id);
+	void *context;
+};
+
+static void forget_everywhere(void *context, uint32_t id)
+{
+	const struct forgetting *forgetting = context;
+
+	for (size_t i = 1; i < 1 + N_PROBES; i++)
+		probe_forget_entity(forgetting->set->probes[i], id);
+	forgetting->forgotten(forgetting->context, id);
+}
+
+void probe_set_maintain(struct probe_set *set, uint64_t collections,
+			void (*forgotten)(void *context, uint32_t id), void *context)
+{
+	struct forgetting forgetting = { set, forgotten, context };
+
+	if (set->entities)
+		entity_table_maintain(set->entities, log_clock_ns(), collections, forget_everywhere,
+				      &forgetting);
+}
+
+struct probe *const *probe_set_probes(const struct probe_set *set, size_t *ret_n)
+{
+	*ret_n = 1 + N_PROBES;
+	return set->probes;
+}
+
+struct entity_table *probe_set_entities(const struct probe_set *set)
+{
+	return set->entities;
+}

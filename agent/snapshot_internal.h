@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How the registry makes a snapshot: everything in it lives in one arena, freed with the last reference. */
+#ifndef LEADLINE_SNAPSHOT_INTERNAL_H
+#define LEADLINE_SNAPSHOT_INTERNAL_H
+
+#include "agent/snapshot.h"
+
+/* A snapshot without families and with one reference, or NULL. */
+struct snapshot *snapshot_new(void);
+/* Zeroed memory, 8-byte aligned, that lives as long as the snapshot; NULL when there is none. */
+void *snapshot_alloc(struct snapshot *snapshot, size_t size);
+char *snapshot_strdup(struct snapshot *snapshot, const char *string);
+
+#endif
