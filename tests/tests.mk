@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests: every tests/unit/test_*.c, tests/live/test_*.c, tests/peers/test_*.c and tests/faults under live/ is one
+# cmocka program, linked with the agent's library (without main) and tests/harness/*.c.
+
+HARNESS	:= $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/harness/*.c))
+UNIT	:= $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+LIVE	:= $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/live/test_*.c))
+PEERS	:= $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/peers/test_*.c))
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(HARNESS) $(LIBRARY)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(SANITIZE) -o $@ $(BUILD)/obj/tests/$*.o $(HARNESS) $(LIBRARY) $(PKG_LIBS) -lcmocka
+
+.SECONDARY:
+
+# runs the programs given one after the other and closes with "N passed, N failed, N skipped"
+RUN_TESTS = sh tests/harness/run.sh
+
+test-unit-programs: $(UNIT)
+test-programs: $(BUILD)/leadline $(UNIT) $(LIVE) $(PEERS)
+.PHONY: test-unit-programs test-programs
+
+test-unit:
+	$(Q)$(MAKE) --no-print-directory test-unit-programs
+	$(Q)$(RUN_TESTS) $(UNIT)
+test-live:
+	$(Q)$(MAKE) --no-print-directory test-programs
+	$(Q)$(RUN_TESTS) $(LIVE)
+test-peers:
+	$(Q)$(MAKE) --no-print-directory test-programs
+	$(Q)$(RUN_TESTS) $(PEERS)
+test: deps-test
+	$(Q)$(MAKE) --no-print-directory test-programs
+	$(Q)$(RUN_TESTS) $(UNIT) $(LIVE) $(PEERS)
+
+# ---- benchmarks: make bench [ROW=syscall] [BENCH_FLAGS=--quick] ----------------------------------
+$(BUILD)/tests/bench/load: tests/bench/load.c Makefile
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 $< -o $@
+
+bench: deps-bench
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline $(BUILD)/tests/bench/load
+	$(Q)PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/bench.py --build $(BUILD) $(addprefix --row ,$(ROW)) $(BENCH_FLAGS)
+
+# ---- make check: formatting, linters, and warnings as errors under both compilers ----------------
+C_FILES := $(wildcard agent/*.[ch] agent/cli/*.[ch] bpf/*.[ch] bpf/lib/*.h exporters/*.[ch] probes/*.[ch] tests/*/*.[ch])
+SHELL_FILES := $(wildcard deploy/*.sh tests/*/*.sh .ci/run)
+
+check: deps-check
+	$(Q)$(MAKE) --no-print-directory check-format check-shell check-build check-lint
+check-format:
+	$(call say,FORMAT,$(words $(C_FILES)) files)
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+format:
+	$(Q)clang-format -i $(C_FILES)
+check-shell:
+	$(call say,SHELL,$(SHELL_FILES))
+	$(Q)shellcheck $(SHELL_FILES)
+check-build:
+	$(Q)$(MAKE) --no-print-directory BUILD=build-check-gcc CC=gcc WERROR=-Werror test-programs
+	$(Q)$(MAKE) --no-print-directory BUILD=build-check-clang CC=clang WERROR=-Werror test-programs
+# What is looked for: .clang-tidy. Findings in generated skeletons are not ours.
+LINT_FILES = $(filter-out agent/version.c,$(SOURCES)) agent/main.c
+check-lint: $(SKELETONS) $(SYSCALL_NAMES)
+	$(call say,LINT,$(words $(LINT_FILES)) files)
+	$(Q)printf '%s\n' $(LINT_FILES) | xargs -n 4 -P $$(nproc) sh -c \
+		'clang-tidy --quiet "$$@" -- $(filter-out -MMD -MP,$(ALL_CFLAGS)) 2>/dev/null || true' sh >$(BUILD)/lint.txt
+	$(Q)! grep -A 4 -E '/(agent|exporters|probes)/[^ ]+: error:' $(BUILD)/lint.txt
+.PHONY: check-format check-shell check-build check-lint
+
+# ---- sanitizers ----------------------------------------------------------------------------------
+asan:
+	$(Q)$(MAKE) --no-print-directory BUILD=build-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+		SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' test-unit
+# Without address randomisation: this libtsan knows only part of the address space.
+tsan:
+	$(Q)$(MAKE) --no-print-directory BUILD=build-tsan CFLAGS='-O1 -g' SANITIZE=-fsanitize=thread \
+		RUN_TESTS='setarch -R $(RUN_TESTS)' test-unit
+
+# ---- fuzzing -------------------------------------------------------------------------------------
+# Every tests/fuzz/fuzz_NAME.c is a libFuzzer target over the library; the files in tests/fuzz/NAME are what it
+# starts from. What it finds on the way stays in build-fuzz/corpus.
+FUZZ	:= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 60
+$(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBRARY)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D) $(BUILD)/corpus/$*
+	$(Q)$(CC) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(LIBRARY) $(PKG_LIBS)
+fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/%)
+	$(Q)set -e; for target in $(FUZZ); do $(BUILD)/tests/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
+		-print_final_stats=1 $(BUILD)/corpus/$$target tests/fuzz/$${target#fuzz_}; done
+fuzz: deps-check
+	$(Q)$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang CFLAGS='-O1 -g' \
+		SANITIZE='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all' fuzz-programs
+.PHONY: fuzz-programs
