@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cleanups, temporary files, time and skipping for tests. Owns the list of things to undo. */
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/harness/harness.h"
+
+struct undo {
+	void (*function)(void *context);
+	void *context;
+	struct undo *next;
+};
+
+static struct undo *undo_list;
+static pid_t undo_owner; /* a forked child inherits the list, and must leave it alone */
+
+void cleanup_run(void)
+{
+	if (getpid() != undo_owner)
+		return;
+	while (undo_list) {
+		struct undo *undo = undo_list;
+
+		undo_list = undo->next;
+		undo->function(undo->context);
+		free(undo);
+	}
+}
+
+int cleanup_teardown(void **state)
+{
+	(void)state;
+	cleanup_run();
+	return 0;
+}
+
+/* Not async-signal-safe, knowingly: the program is over, and a leaked loop device is worse than a hang that timeout(1) ends. */
+static void stop_on_signal(int signal_number)
+{
+	if (getpid() == undo_owner)
+		cleanup_run();
+	_exit(128 + signal_number);
+}
+
+void cleanup_push(void (*undo)(void *context), void *context)
+{
+	struct undo *entry = malloc(sizeof(*entry));
+
+	if (!entry)
+		abort();
+	if (!undo_owner) {
+		undo_owner = getpid();
+		atexit(cleanup_run);
+		signal(SIGTERM, stop_on_signal);
+		signal(SIGINT, stop_on_signal);
+	}
+	*entry = (struct undo){ undo, context, undo_list };
+	undo_list = entry;
+}
+
+void cleanup_forget(void *context)
+{
+	for (struct undo **at = &undo_list; *at; at = &(*at)->next) {
+		struct undo *undo = *at;
+
+		if (undo->context != context)
+			continue;
+		*at = undo->next;
+		free(undo);
+		return;
+	}
+}
+
+void test_fail(const char *format, ...)
+{
+	char message[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(message, sizeof(message), format, arguments);
+	va_end(arguments);
+	fail_msg("%s", message);
+	abort();
+}
+
+void test_skip(const char *format, ...)
+{
+	va_list arguments;
+
+	/* run.sh collects these lines. */
+	fputs("# skip: ", stdout);
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	putchar('\n');
+	fflush(stdout);
+	skip();
+	abort();
+}
+
+void require_root(void)
+{
+	if (geteuid() != 0)
+		test_skip("needs root");
+}
+
+void require_program(const char *name)
+{
+	const char *path = getenv("PATH");
+	char *copy = strdup(path ? path : "");
+	bool found = false;
+
+	for (char *rest = copy, *directory; !found && (directory = strsep(&rest, ":"));) {
+		char candidate[4096];
+
+		snprintf(candidate, sizeof(candidate), "%s/%s", directory, name);
+		found = access(candidate, X_OK) == 0;
+	}
+	free(copy);
+	if (!found)
+		test_skip("needs %s", name);
+}
+
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+	(void)status, (void)kind, (void)walk;
+	return remove(path);
+}
+
+static void remove_directory(void *path)
+{
+	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	free(path);
+}
+
+const char *temporary_directory(void)
+{
+	char *path = NULL;
+
+	if (asprintf(&path, "%s/leadline-test.XXXXXX", getenv("TMPDIR") ?: "/tmp") < 0 ||
+	    !mkdtemp(path))
+		test_fail("temporary directory: %s", strerror(errno));
+	cleanup_push(remove_directory, path);
+	return path;
+}
+
+const char *write_file(const char *directory, const char *name, const char *content)
+{
+	char *path = NULL;
+	FILE *file;
+
+	if (asprintf(&path, "%s/%s", directory, name) < 0)
+		abort();
+	cleanup_push(free, path);
+	file = fopen(path, "w");
+	if (!file)
+		test_fail("%s: %s", path, strerror(errno));
+	fputs(content, file);
+	if (fclose(file))
+		test_fail("%s: %s", path, strerror(errno));
+	return path;
+}
+
+double clock_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void pause_seconds(double seconds)
+{
+	struct timespec rest = { (time_t)seconds,
+				 (long)((seconds - (double)(time_t)seconds) * 1e9) };
+
+	while (nanosleep(&rest, &rest) && errno == EINTR)
+		;
+}
+
+bool wait_for(bool (*condition)(void *context), void *context, double seconds)
+{
+	return WAIT_UNTIL(condition(context), seconds);
+}

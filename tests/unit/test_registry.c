@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What probes write → what a snapshot holds: merging, caps, order. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+#include "agent/registry.h"
+
+static const struct metric_desc counter = { .name = "b_total",
+					    .kind = METRIC_COUNTER,
+					    .per_entity = true,
+					    .labels = { "kind" },
+					    .max_series = 3 };
+static const struct metric_desc gauge = { .name = "a_ratio", .kind = METRIC_GAUGE };
+static const struct metric_desc latency = {
+	.name = "c_seconds", .kind = METRIC_HISTOGRAM, .max_series = 2, .labels = { "device" }
+};
+
+/* Entities 1 and 2 have the same labels, as a recycled id and its successor may. */
+static const char *const *labels_of(void *context, uint32_t entity)
+{
+	static const char *const same[] = { "", "", "", "a.service", "web" };
+	static char comm[16];
+	static const char *other[] = { "", "", "", "", comm };
+
+	if (entity == 1 || entity == 2)
+		return same;
+	snprintf(comm, sizeof(comm), "p%u", entity);
+	return other;
+}
+
+static struct registry *registry;
+
+static int make_registry(void **state)
+{
+	registry = registry_new(labels_of, NULL);
+	return registry ? 0 : -1;
+}
+
+static int free_registry(void **state)
+{
+	registry_free(registry);
+	return 0;
+}
+
+static void write_count(struct metric_writer *writer, uint32_t entity, const char *kind,
+			double value)
+{
+	metric_write(writer, &counter, entity, (const char *[]){ kind }, value);
+}
+
+static double value_of(const struct snapshot *snapshot, const char *comm, const char *kind)
+{
+	const struct family *family = snapshot_family(snapshot, "b_total");
+
+	for (size_t i = 0; family && i < family->n_series; i++)
+		if (!strcmp(family->series[i].entity[4], comm) &&
+		    !strcmp(family->series[i].labels[0], kind))
+			return family->series[i].value;
+	return -1;
+}
+
+static void test_families_and_series_are_sorted(void **state)
+{
+	struct metric_writer *writer = registry_begin(registry);
+	struct snapshot *snapshot;
+
+	write_count(writer, 9, "x", 1);
+	write_count(writer, 3, "y", 2);
+	write_count(writer, 3, "x", 3);
+	metric_write(writer, &gauge, ENTITY_NONE, NULL, 0.5);
+	snapshot = registry_finish(registry);
+	assert_int_equal(snapshot->n_families, 2);
+	assert_int_equal(snapshot->n_series, 4);
+	assert_string_equal(snapshot->families[0].desc->name, "a_ratio");
+	assert_null(snapshot->families[0].series[0].entity);
+	assert_true(snapshot->families[1].series[0].value == 3);
+	assert_true(snapshot->families[1].series[1].value == 2);
+	assert_true(snapshot->families[1].series[2].value == 1);
+	assert_null(snapshot_family(snapshot, "b"));
+	snapshot_put(snapshot);
+}
+
+static void test_equal_labels_add_up(void **state)
+{
+	struct metric_writer *writer = registry_begin(registry);
+	struct snapshot *snapshot;
+
+	write_count(writer, 1, "x", 10);
+	write_count(writer, 5, "x", 1);
+	write_count(writer, 2, "x", 7);
+	snapshot = registry_finish(registry);
+	assert_int_equal(snapshot->n_series, 2);
+	assert_true(value_of(snapshot, "web", "x") == 17);
+	snapshot_put(snapshot);
+}
+
+static uint64_t dropped;
+static void note_dropped(void *context, const char *metric, uint64_t series)
+{
+	assert_string_equal(metric, context);
+	dropped = series;
+}
+
+static void test_a_cap_folds_the_newcomers_and_never_goes_back(void **state)
+{
+	struct metric_writer *writer = registry_begin(registry);
+	struct snapshot *snapshot;
+
+	write_count(writer, 7, "x", 1);
+	write_count(writer, 8, "x", 2);
+	snapshot_put(registry_finish(registry));
+
+	/* two are known; of the three new ones the first by name gets the free place */
+	writer = registry_begin(registry);
+	for (uint32_t entity = 4; entity <= 8; entity++)
+		write_count(writer, entity, "x", 100 + entity);
+	snapshot = registry_finish(registry);
+	assert_true(value_of(snapshot, "p7", "x") == 107);
+	assert_true(value_of(snapshot, "p8", "x") == 108);
+	assert_true(value_of(snapshot, "p4", "x") == 104);
+	assert_true(value_of(snapshot, "p5", "x") == -1);
+	assert_true(value_of(snapshot, "other", "other") == 105 + 106);
+	snapshot_put(snapshot);
+	registry_each_dropped(registry, note_dropped, (void *)"b_total");
+	assert_int_equal(dropped, 2);
+
+	/* one of the folded ends: "other" stands still */
+	writer = registry_begin(registry);
+	write_count(writer, 4, "x", 104);
+	write_count(writer, 6, "x", 106);
+	write_count(writer, 7, "x", 107);
+	write_count(writer, 8, "x", 108);
+	snapshot = registry_finish(registry);
+	assert_true(value_of(snapshot, "other", "other") == 211);
+	snapshot_put(snapshot);
+}
+
+static void write_latency(struct metric_writer *writer, const char *device, int min_index,
+			  const uint64_t *slots, size_t n)
+{
+	const struct histogram_view view = { .schema = 2,
+					     .min_index = min_index,
+					     .n_slots = n,
+					     .slots = slots,
+					     .sum = 1.5,
+					     .max = (double)n };
+
+	metric_write_histogram(writer, &latency, ENTITY_NONE, (const char *[]){ device }, &view);
+}
+
+static void test_histograms_lose_their_empty_ends_and_merge(void **state)
+{
+	const uint64_t one[] = { 0, 0, 3, 0, 4, 0, 0, 0 }, two[] = { 1, 0, 0, 0, 0, 0, 0, 9 };
+	struct metric_writer *writer = registry_begin(registry);
+	const struct histogram_view *view;
+	struct snapshot *snapshot;
+
+	write_latency(writer, "sda", -10, one, 8);
+	snapshot = registry_finish(registry);
+	view = &snapshot_family(snapshot, "c_seconds")->series[0].histogram;
+	assert_int_equal(view->min_index, -8);
+	assert_int_equal(view->n_slots,
+			 4); /* one empty slot stays, since the last is open upwards */
+	assert_int_equal(view->slots[0], 3);
+	assert_int_equal(view->slots[2], 4);
+	snapshot_put(snapshot);
+
+	writer = registry_begin(registry);
+	write_latency(writer, "sda", -10, one, 8);
+	write_latency(writer, "sda", -10, two, 8);
+	snapshot = registry_finish(registry);
+	view = &snapshot_family(snapshot, "c_seconds")->series[0].histogram;
+	assert_int_equal(histogram_count(view), 17);
+	assert_int_equal(view->min_index, -10);
+	assert_int_equal(view->slots[0], 1);
+	assert_int_equal(view->slots[2], 3);
+	assert_int_equal(view->slots[7], 9);
+	assert_true(view->sum == 3.0);
+	assert_true(view->max == 8.0);
+	snapshot_put(snapshot);
+}
+
+static void test_histograms_fold_too(void **state)
+{
+	const uint64_t slots[] = { 1, 2, 0 };
+	struct metric_writer *writer;
+	struct snapshot *snapshot;
+	const struct family *family;
+
+	for (int round = 0; round < 3; round++) {
+		writer = registry_begin(registry);
+		for (char device = 'a'; device <= (round == 2 ? 'b' : 'e'); device++)
+			write_latency(writer, (char[]){ device, '\0' }, 0, slots, 3);
+		snapshot = registry_finish(registry);
+		family = snapshot_family(snapshot, "c_seconds");
+		assert_int_equal(family->n_series, 3);
+		assert_string_equal(family->series[2].labels[0], "other");
+		assert_int_equal(histogram_count(&family->series[2].histogram), 9);
+		snapshot_put(snapshot);
+	}
+}
+
+static void test_an_empty_histogram_is_kept(void **state)
+{
+	const uint64_t slots[] = { 0, 0 };
+	struct metric_writer *writer = registry_begin(registry);
+	struct snapshot *snapshot;
+
+	write_latency(writer, "sda", 0, slots, 2);
+	snapshot = registry_finish(registry);
+	assert_int_equal(histogram_count(&snapshot->families[0].series[0].histogram), 0);
+	snapshot_put(snapshot);
+}
+
+static void test_a_snapshot_outlives_the_registry(void **state)
+{
+	struct registry *short_lived = registry_new(labels_of, NULL);
+	struct metric_writer *writer = registry_begin(short_lived);
+	struct snapshot *snapshot;
+
+	write_count(writer, 3, "x", 3);
+	snapshot = registry_finish(short_lived);
+	registry_free(short_lived);
+	assert_true(value_of(snapshot, "p3", "x") == 3);
+	snapshot_put(snapshot);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_registry, free_registry)
+	const struct CMUnitTest tests[] = {
+		TEST(test_families_and_series_are_sorted),
+		TEST(test_equal_labels_add_up),
+		TEST(test_a_cap_folds_the_newcomers_and_never_goes_back),
+		TEST(test_histograms_lose_their_empty_ends_and_merge),
+		TEST(test_histograms_fold_too),
+		TEST(test_an_empty_histogram_is_kept),
+		TEST(test_a_snapshot_outlives_the_registry),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
