@@ -5,10 +5,13 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-BUILD	?= build
-CC	?= gcc
-ifeq ($(origin CC),default)
-CC	:= gcc
+# ARCH, as the kernel calls it: x86 or arm64. Another one than this machine's is cross-built, see below.
+kernel_arch = $(patsubst x86_64,x86,$(patsubst aarch64,arm64,$(1)))
+HOST_ARCH := $(call kernel_arch,$(shell uname -m))
+override ARCH := $(call kernel_arch,$(or $(ARCH),$(HOST_ARCH)))
+BUILD	?= $(if $(filter $(HOST_ARCH),$(ARCH)),build,build-$(ARCH))
+ifneq ($(filter default undefined,$(origin CC)),)
+CC	= $(CROSS_COMPILE)gcc $(SYSROOT:%=--sysroot=%)
 endif
 CLANG	?= clang
 BPFTOOL	?= $(firstword $(wildcard /usr/sbin/bpftool /usr/bin/bpftool /usr/local/sbin/bpftool) bpftool)
@@ -25,8 +28,6 @@ endif
 
 VERSION	:= $(shell cat .version 2>/dev/null || echo 0.1.0)
 COMMIT	:= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
-MACHINE	:= $(shell uname -m)
-BPF_ARCH := $(patsubst x86_64,x86,$(patsubst aarch64,arm64,$(MACHINE)))
 
 # Probes with a kernel side, from the one list there is; entity and zoom are the core's own objects.
 PROBES	:= $(shell sed -n 's/^PROBE(\(.*\))$$/\1/p' probes/probes.def)
@@ -35,12 +36,13 @@ BPF_NAMES := entity zoom $(foreach p,$(PROBES),$(if $(wildcard bpf/$(p).bpf.c),$
 LIBRARIES := libbpf libelf zlib libmicrohttpd yaml-0.1 jansson libcurl mount
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers
 CFLAGS	?= -O2 -g
+PKG_CONFIG ?= pkg-config
 # Evaluated only once the packages are there.
-PKG_CFLAGS = $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
-PKG_LIBS = $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -lhttp_parser -pthread -lm
+PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LIBRARIES) 2>/dev/null)
+PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBRARIES) 2>/dev/null) -lhttp_parser -pthread -lm
 # Wire structures hold __u64 (unsigned long long), the user side reads uint64_t (unsigned long): as in the kernel, aliasing is not strict.
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing $(WARNINGS) $(WERROR) $(CFLAGS) $(SANITIZE) -I. -iquote bpf -iquote $(BUILD)/skel -I$(BUILD)/gen $(PKG_CFLAGS) -D_GNU_SOURCE -MMD -MP
-BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter $(WERROR) -D__TARGET_ARCH_$(BPF_ARCH) -Ibpf -Ivmlinux -MMD -MP
+BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter $(WERROR) -D__TARGET_ARCH_$(ARCH) -Ibpf -Ivmlinux -MMD -MP
 
 BPF_OBJECTS := $(BPF_NAMES:%=$(BUILD)/bpf/%.bpf.o)
 SKELETONS := $(BPF_NAMES:%=$(BUILD)/skel/%.skel.h)
@@ -60,17 +62,19 @@ help:
 ## sudo make run    deps, build, and run the agent in the foreground on 127.0.0.1:9797
 ## sudo make test   deps, build, and every test; make test-unit needs no root
 ## sudo make bench  cost and speed beside the peers, as one table
-## make check       formatting, linters, warnings as errors under gcc and clang
+## make check       formatting, linters, warnings as errors under gcc, clang and for arm64
 ## make asan, tsan  the unit tests under the sanitizers
 ## make fuzz        every fuzz target for FUZZ_SECONDS (60) each
 ## make install     binary, unit, config, man page under DESTDIR and PREFIX
 ## make clean       remove build/
+## Each of deps, build, test-unit and install takes ARCH=arm64 and then cross-builds to build-arm64/.
 
 # ---- packages -------------------------------------------------------------------------------
 # test and bench packages on top of the build's
 APT_BUILD := gcc make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libmicrohttpd-dev libyaml-dev libjansson-dev libcurl4-gnutls-dev libmount-dev libhttp-parser-dev uthash-dev libc6-dev
 APT_TEST := libcmocka-dev libbpf-tools e2fsprogs fio nginx-light wrk curl iptables iproute2 util-linux prometheus prometheus-node-exporter python3 python3-prometheus-client apache2-utils procps runc openssl
 APT_BENCH := bpftrace
+APT_CROSS := gcc-aarch64-linux-gnu qemu-user
 APT_CHECK := clang-format clang-tidy cppcheck libclang-rt-14-dev shellcheck
 DNF_BUILD := gcc make pkgconf-pkg-config clang llvm bpftool libbpf-devel elfutils-libelf-devel zlib-devel libmicrohttpd-devel libyaml-devel jansson-devel libcurl-devel libmount-devel http-parser-devel uthash-devel
 DNF_TEST := libcmocka-devel e2fsprogs fio nginx wrk curl iptables iproute util-linux python3 httpd-tools procps-ng runc openssl
@@ -79,15 +83,34 @@ DNF_TEST := libcmocka-devel e2fsprogs fio nginx wrk curl iptables iproute util-l
 install_packages = @sh deploy/install-packages.sh --apt $(1) --dnf $(2)
 
 deps:
-	$(call install_packages,$(APT_BUILD),$(DNF_BUILD))
+	$(call install_packages,$(APT_BUILD) $(if $(SYSROOT),$(APT_CROSS)),$(DNF_BUILD))
 	@pkg-config --atleast-version=1.0 libbpf || { echo "leadline needs libbpf 1.0 or later; found: $$(pkg-config --modversion libbpf 2>/dev/null || echo none)" >&2; exit 1; }
 deps-test: deps
 	$(call install_packages,$(APT_TEST),$(DNF_TEST))
 deps-bench: deps-test
 	$(call install_packages,$(APT_BENCH),)
 deps-check: deps-test
-	$(call install_packages,$(APT_CHECK),clang-tools-extra cppcheck ShellCheck)
+	$(call install_packages,$(APT_CHECK) $(APT_CROSS),clang-tools-extra cppcheck ShellCheck)
 .PHONY: deps-test deps-bench deps-check
+
+# ---- for another architecture ------------------------------------------------------------------
+# Headers and libraries are those of Debian's packages for it, unpacked below SYSROOT. What was built runs here in
+# qemu's user mode: unit tests, and the program when it writes its manual page.
+ifneq ($(ARCH),$(HOST_ARCH))
+ifneq ($(ARCH),arm64)
+$(error ARCH=$(ARCH): on $(HOST_ARCH), leadline can be cross-built for arm64 only)
+endif
+CROSS_COMPILE ?= aarch64-linux-gnu-
+SYSROOT	:= $(abspath build-$(ARCH)/sysroot)
+PKG_CONFIG := PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/aarch64-linux-gnu/pkgconfig pkg-config
+EMULATOR := qemu-aarch64 -L $(SYSROOT)
+sysroot:
+	$(Q)sh deploy/sysroot.sh arm64 $(SYSROOT) $(filter %-dev,$(APT_BUILD) $(APT_TEST))
+.PHONY: sysroot
+else
+SYSROOT	:=
+endif
+SYSROOT_READY := $(if $(SYSROOT),sysroot)
 
 # ---- kernel side ------------------------------------------------------------------------------
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
@@ -103,7 +126,7 @@ $(BUILD)/skel/%.skel.h: $(BUILD)/bpf/%.bpf.o
 # ---- user side --------------------------------------------------------------------------------
 # Initialisers [number] = "name", from the kernel headers the compiler finds.
 SYSCALL_NAMES := $(BUILD)/gen/syscall_names_generated.h
-$(SYSCALL_NAMES): Makefile
+$(SYSCALL_NAMES): Makefile | $(SYSROOT_READY)
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
 	$(Q)echo '#include <asm/unistd.h>' | $(CC) -E -dM - | LC_ALL=C sort | sed -nE \
@@ -111,7 +134,7 @@ $(SYSCALL_NAMES): Makefile
 		-e 's/^#define (__NR_([a-z0-9_]+)) .*/[\1] = "\2",/p' > $@
 	$(Q)grep -q '"read"' $@ || { echo "$@: no system calls in <asm/unistd.h>; is linux-libc-dev installed?" >&2; exit 1; }
 
-$(BUILD)/obj/%.o: %.c Makefile | $(SKELETONS) $(SYSCALL_NAMES)
+$(BUILD)/obj/%.o: %.c Makefile | $(SKELETONS) $(SYSCALL_NAMES) $(SYSROOT_READY)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
@@ -125,7 +148,7 @@ $(BUILD)/commit: FORCE
 
 $(LIBRARY): $(OBJECTS)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(CROSS_COMPILE)ar rcs $@ $^
 
 $(BUILD)/leadline: $(BUILD)/obj/agent/main.o $(LIBRARY)
 	$(call say,LINK,$@)
@@ -143,7 +166,7 @@ include tests/tests.mk
 # Its tables come from the descriptors in the binary.
 $(BUILD)/leadline.8: deploy/man/leadline.8.in $(BUILD)/leadline
 	$(call say,MAN,$@)
-	$(Q)$(BUILD)/leadline man $< > $@
+	$(Q)$(EMULATOR) $(BUILD)/leadline man $< > $@
 
 install: build $(BUILD)/leadline.8
 	install -D -m 0755 $(BUILD)/leadline $(DESTDIR)$(PREFIX)/sbin/leadline

@@ -4,6 +4,7 @@
 # One line a program, the whole output of those that fail, the reasons of all skips, and at the end
 # "N passed, N failed, N skipped" (test cases). A program that dies, or runs longer than
 # TEST_TIMEOUT (300 s), counts its missing cases, at least one, as failed. Exit 1 when any failed.
+# Programs of another architecture: EMULATOR is the command that runs them.
 set -u
 
 limit=${TEST_TIMEOUT:-300}
@@ -15,7 +16,8 @@ trap 'exit 130' INT TERM
 for program in "$@"; do
 	name=${program#*/tests/}
 	start=$(date +%s)
-	CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "$limit" "$program" >"$output" 2>&1 </dev/null
+	# shellcheck disable=SC2086 # a command and its arguments
+	CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "$limit" ${EMULATOR:-} "$program" >"$output" 2>&1 </dev/null
 	status=$?
 	seconds=$(($(date +%s) - start))
 

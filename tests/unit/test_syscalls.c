@@ -116,10 +116,10 @@ static void rows_become_series(void **state)
 	struct snapshot *snapshot;
 	const struct series *read_series;
 
-	assign(tables, 1, 3, 0); /* read */
+	assign(tables, 1, 3, SYS_read);
 	assign(tables, 63, 3, SYSCALL_SLOT_COMPAT);
 	assign(tables, 5, 4, SYSCALL_SLOT_SIGRETURN);
-	assign(tables, 6, 4, 1); /* handed out, nothing recorded yet */
+	assign(tables, 6, 4, SYS_write); /* handed out, nothing recorded yet */
 	record(tables, 0, 1, 1000);
 	record(tables, 1, 1, 3000);
 	record(tables, 1, 1, 3000);
@@ -180,7 +180,7 @@ static void errors_add_up_over_cpus(void **state)
 	struct syscall_totals totals;
 	struct snapshot *snapshot;
 
-	assign(tables, 2, 1, 0);
+	assign(tables, 2, 1, SYS_read);
 	record(tables, 0, 2, 10);
 	record(tables, 1, 2, 10);
 	fail_with(tables, 0, 2, 0, EAGAIN, 7);
@@ -207,8 +207,8 @@ static void rows_of_one_key_merge(void **state)
 	struct syscall_totals totals;
 	struct snapshot *snapshot;
 
-	assign(tables, 7, 2, 1);
-	assign(tables, 8, 2, 1);
+	assign(tables, 7, 2, SYS_write);
+	assign(tables, 8, 2, SYS_write);
 	record(tables, 0, 7, 100);
 	record(tables, 1, 8, 100);
 	snapshot = collect(tables, &totals);
