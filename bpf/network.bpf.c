@@ -105,14 +105,18 @@ static __always_inline struct udp_totals *totals_of_udp(void)
 	return bpf_map_lookup_elem(&udp_totals, &(__u32){ 0 });
 }
 
-/* NULL as long as nobody is known to own it. */
+/*
+ * NULL as long as nobody is known to own it. The key is a copy, here and below: what an iterator hands out is no key on
+ * older kernels (up to 6.1).
+ */
 static __always_inline struct udp_row *row_of_udp(struct udp_state *state)
 {
+	__u32 entity = state->entity;
 	struct udp_row *row;
 
 	if (!state->has_owner)
 		return NULL;
-	row = bpf_map_lookup_elem(&udp_rows, &state->entity);
+	row = bpf_map_lookup_elem(&udp_rows, &entity);
 	return row && row->generation == state->generation ? row : NULL;
 }
 
@@ -120,8 +124,10 @@ static __always_inline void own_udp(struct udp_state *state, __u32 entity)
 {
 	struct udp_row *row;
 
-	state->entity = entity == ENTITY_EXCLUDED ? ENTITY_OTHER : entity;
-	row = bpf_map_lookup_elem(&udp_rows, &state->entity);
+	if (entity == ENTITY_EXCLUDED)
+		entity = ENTITY_OTHER;
+	state->entity = entity;
+	row = bpf_map_lookup_elem(&udp_rows, &entity);
 	state->generation = row ? row->generation : 0;
 	state->has_owner = 1;
 }
@@ -211,14 +217,16 @@ static __always_inline struct listen_key key_of(struct sock *sk)
 static __always_inline struct listen_row *row_of_listener(struct sock *sk,
 							  struct listener_state *state)
 {
-	struct listen_row *row = bpf_map_lookup_elem(&listen_rows, &state->row);
+	__u32 index = state->row;
+	struct listen_row *row = bpf_map_lookup_elem(&listen_rows, &index);
 	struct listen_key key = key_of(sk);
 
-	if (row && state->row && row->key.network == key.network && row->key.port == key.port)
+	if (row && index && row->key.network == key.network && row->key.port == key.port)
 		return row;
-	state->row = row_for_key(&listen_index, &listen_free, &key);
-	row = bpf_map_lookup_elem(&listen_rows, &state->row);
-	if (row && state->row)
+	index = row_for_key(&listen_index, &listen_free, &key);
+	state->row = index;
+	row = bpf_map_lookup_elem(&listen_rows, &index);
+	if (row && index)
 		row->key = key;
 	return row;
 }

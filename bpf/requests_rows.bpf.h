@@ -59,12 +59,11 @@ static __always_inline void raise(__u64 *max, __u64 value)
 }
 
 /* slot: hist3_slot(ns), and hist_slot(ns) in the next function. */
-static __always_inline void record_duration(struct requests_row *row, __u64 ns, __u32 slot)
+static __always_inline void record_duration(struct requests_row *row, __u64 ns, __u64 slot)
 {
 	__u32 bucket;
 
-	if (slot >= HIST3_SLOTS)
-		slot = HIST3_SLOTS - 1;
+	slot = at_most(slot, HIST3_SLOTS - 1);
 	add(&row->slots[slot], 1);
 	bucket = settings.bounds_below[slot];
 	if (bucket <= REQUESTS_BOUNDS)
@@ -75,10 +74,9 @@ static __always_inline void record_duration(struct requests_row *row, __u64 ns, 
 	raise(&row->max_ns, ns);
 }
 
-static __always_inline void record_first_byte(struct requests_row *row, __u64 ns, __u32 slot)
+static __always_inline void record_first_byte(struct requests_row *row, __u64 ns, __u64 slot)
 {
-	if (slot >= HIST_SLOTS)
-		slot = HIST_SLOTS - 1;
+	slot = at_most(slot, HIST_SLOTS - 1);
 	add(&row->first_byte.slots[slot], 1);
 	add(&row->first_byte.sum_ns, ns);
 	raise(&row->first_byte.max_ns, ns);

@@ -38,6 +38,19 @@ static __always_inline long syscall_number(const struct pt_regs *regs)
 #define syscall_argument(regs, n) ((n) == 0 ? (regs)->orig_x0 : (regs)->regs[n])
 #endif
 
+/*
+ * The value, or `last` (a constant) when it is above that. In one register: before 6.4 the verifier
+ * forgets the bound of a copy that a 32-bit move made.
+ */
+static __always_inline __u64 at_most(__u64 value, const __u32 last)
+{
+	asm volatile("if %0 <= %1 goto +1\n"
+		     "%0 = %1"
+		     : "+r"(value)
+		     : "i"(last));
+	return value;
+}
+
 /* A 32-bit process on a 64-bit kernel numbers its system calls differently. */
 static __always_inline bool task_is_compat(struct task_struct *task)
 {
