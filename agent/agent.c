@@ -192,8 +192,8 @@ static void unwatch_rings(struct agent *agent)
 
 static bool needs_restart(const char *key)
 {
-	static const char *const keys[] = { "listen", "interval",     "max_age",
-					    "mode",   "max_entities", "entity_linger" };
+	static const char *const keys[] = { "listen",	    "interval",	     "max_age",	   "mode",
+					    "max_entities", "entity_linger", "hooks.avoid" };
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (!strcmp(key, keys[i]))

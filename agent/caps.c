@@ -117,7 +117,7 @@ const struct kernel_offers *caps_offers(const struct caps *caps)
 	return &caps->offers;
 }
 
-int caps_new(struct caps **ret_caps, char *error, size_t error_size)
+int caps_new(const char *avoid, struct caps **ret_caps, char *error, size_t error_size)
 {
 	struct caps *caps = calloc(1, sizeof(*caps));
 	struct kernel_offers *offers;
@@ -142,6 +142,7 @@ int caps_new(struct caps **ret_caps, char *error, size_t error_size)
 		.tracepoint_args = tracepoint_args,
 		.has_function = has_function,
 		.each_enum_value = each_enum_value,
+		.avoid = avoid,
 	};
 	offers->kind_works[HOOK_TP_BTF] = true;
 	offers->kind_works[HOOK_ITER] = true;

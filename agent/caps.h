@@ -28,6 +28,8 @@ struct kernel_offers {
 	bool kind_works[HOOK_ITER + 1];
 	const char
 		*kind_why_not[HOOK_ITER + 1]; /* for people, where it does not; with the remedy */
+	/* hooks.avoid: kinds, targets and programs not to use, between commas and blanks; NULL: none */
+	const char *avoid;
 };
 
 struct hook_choice {
@@ -44,10 +46,18 @@ struct hook_choice hook_select(const struct hook *hook, const struct kernel_offe
 
 const char *hook_kind_name(enum hook_kind kind);
 
+/* Takes the next word off a list like `avoid`; false when there is none. The word is not NUL-terminated. */
+bool hook_next_word(const char **list, const char **ret_word, size_t *ret_length);
+/* Whether a word of such a list means this alternative. */
+bool hook_word_names(const char *word, size_t length, const struct hook_alternative *alternative);
+
 /* ---- the running kernel ---- */
 
-/* Probes the kernel. 0 or -errno; -EPERM and -ENOENT (no BTF) are explained in `error`. */
-int caps_new(struct caps **ret_caps, char *error, size_t error_size);
+/*
+ * Probes the kernel; `avoid` (see struct kernel_offers) is borrowed. 0 or -errno; -EPERM and -ENOENT (no BTF) are
+ * explained in `error`.
+ */
+int caps_new(const char *avoid, struct caps **ret_caps, char *error, size_t error_size);
 void caps_free(struct caps *caps); /* NULL is fine */
 const struct kernel_offers *caps_offers(const struct caps *caps);
 

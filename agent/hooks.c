@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which alternative of a hook a kernel offers. Pure: the same offers give the same choice. */
 #include <stdio.h>
+#include <string.h>
 #include "agent/caps.h"
 
 static const char *const kind_names[] = {
@@ -19,6 +20,42 @@ const char *hook_kind_name(enum hook_kind kind)
 	return kind < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[kind] : "unknown";
 }
 
+bool hook_next_word(const char **list, const char **ret_word, size_t *ret_length)
+{
+	static const char separators[] = ", ";
+
+	if (!*list)
+		return false;
+	*list += strspn(*list, separators);
+	*ret_word = *list;
+	*ret_length = strcspn(*list, separators);
+	*list += *ret_length;
+	return *ret_length > 0;
+}
+
+static bool is_word(const char *word, size_t length, const char *name)
+{
+	return strlen(name) == length && !memcmp(word, name, length);
+}
+
+bool hook_word_names(const char *word, size_t length, const struct hook_alternative *alternative)
+{
+	return is_word(word, length, hook_kind_name(alternative->kind)) ||
+	       is_word(word, length, alternative->target) ||
+	       is_word(word, length, alternative->program);
+}
+
+static bool is_avoided(const struct hook_alternative *alternative, const char *list)
+{
+	const char *word;
+	size_t length;
+
+	while (hook_next_word(&list, &word, &length))
+		if (hook_word_names(word, length, alternative))
+			return true;
+	return false;
+}
+
 /* Why the kernel does not offer this alternative; an empty string when it does. */
 static void explain(const struct hook_alternative *alternative, const struct kernel_offers *offers,
 		    char *why, size_t size)
@@ -27,6 +64,11 @@ static void explain(const struct hook_alternative *alternative, const struct ker
 	int args;
 
 	why[0] = '\0';
+	if (is_avoided(alternative, offers->avoid)) {
+		snprintf(why, size, "%s %s is not to be used (hooks.avoid)",
+			 hook_kind_name(alternative->kind), target);
+		return;
+	}
 	if (!offers->kind_works[alternative->kind]) {
 		snprintf(why, size, "%s %s: %s", hook_kind_name(alternative->kind), target,
 			 offers->kind_why_not[alternative->kind]
@@ -42,6 +84,9 @@ static void explain(const struct hook_alternative *alternative, const struct ker
 		else if (args < (int)alternative->min_args)
 			snprintf(why, size, "tracepoint %s has %d arguments here, %u are needed",
 				 target, args, alternative->min_args);
+		else if (alternative->max_args && args > (int)alternative->max_args)
+			snprintf(why, size, "tracepoint %s has %d arguments here, %u are expected",
+				 target, args, alternative->max_args);
 		break;
 	case HOOK_FENTRY:
 	case HOOK_FEXIT:

@@ -56,6 +56,12 @@ static const struct option_desc agent_options[] = {
 		.help = "how long a program that has ended keeps its series",
 	},
 	{
+		.key = "hooks.avoid",
+		.type = OPTION_STRING,
+		.fallback = "",
+		.help = "hooks not to use even where the kernel offers them: kinds (kretprobe), targets (tcp_sendmsg) or programs (requests_send_fexit) as doctor --json names them, separated by commas; another takes over, or what it provides is missing",
+	},
+	{
 		.key = "log.level",
 		.type = OPTION_STRING,
 		.fallback = "INFO",

@@ -114,7 +114,8 @@ static void start_entities(struct probe_set *set)
 
 static int know_kernel(struct probe_set *set, char *error, size_t error_size)
 {
-	int err = caps_new(&set->caps, error, error_size);
+	int err = caps_new(config_string(set->environment.config, "hooks.avoid"), &set->caps, error,
+			   error_size);
 
 	if (!err)
 		set->environment.offers = caps_offers(set->caps);
@@ -167,6 +168,31 @@ static void load_side_by_side(struct probe_set *set)
 		pthread_join(threads[--n], NULL);
 }
 
+static bool names_a_hook(const struct probe_set *set, const char *word, size_t length)
+{
+	for (size_t i = 0; i < 1 + N_PROBES; i++) {
+		const struct hook *hook = probe_description(set->probes[i])->hooks;
+
+		for (; hook && hook->name; hook++)
+			for (int k = 0; k < HOOK_MAX_ALTERNATIVES && hook->alternatives[k].program;
+			     k++)
+				if (hook_word_names(word, length, &hook->alternatives[k]))
+					return true;
+	}
+	return false;
+}
+
+static void report_avoided(const struct probe_set *set)
+{
+	const char *list = config_string(set->environment.config, "hooks.avoid"), *word;
+	size_t length;
+
+	while (hook_next_word(&list, &word, &length))
+		if (!names_a_hook(set, word, length))
+			log_warning("config", "hooks.avoid: no probe has a hook called %.*s",
+				    (int)length, word);
+}
+
 int probe_set_start(struct probe_set *set, bool attach, char *error, size_t error_size)
 {
 	int err = know_kernel(set, error, error_size);
@@ -174,6 +200,7 @@ int probe_set_start(struct probe_set *set, bool attach, char *error, size_t erro
 	if (err)
 		return err;
 	set->attaches = attach;
+	report_avoided(set);
 	start_entities(set);
 	load_side_by_side(set);
 	for (size_t i = 1; attach && i < 1 + N_PROBES; i++)

@@ -176,7 +176,8 @@ int zoom_lock(char *error, size_t error_size)
 static int attach(struct zoom *zoom, char *error, size_t error_size)
 {
 	struct caps *caps = NULL;
-	int err = caps_new(&caps, error, error_size);
+	int err = caps_new(config_string(zoom->environment.config, "hooks.avoid"), &caps, error,
+			   error_size);
 
 	if (err)
 		return err;

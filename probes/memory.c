@@ -52,7 +52,7 @@ static const struct hook hooks[] = {
 	  false,
 	  "pauses of writers",
 	  { { "memory_dirty_pause_12", HOOK_TP_BTF, "balance_dirty_pages", 12 },
-	    { "memory_dirty_pause", HOOK_TP_BTF, "balance_dirty_pages", 8 } } },
+	    { "memory_dirty_pause", HOOK_TP_BTF, "balance_dirty_pages", 8, 8 } } },
 	{ .name = NULL },
 };
 

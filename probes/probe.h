@@ -35,6 +35,7 @@ struct hook_alternative {
 	enum hook_kind kind;
 	const char *target;
 	unsigned min_args; /* tp_btf: arguments its prototype must have; 0: any */
+	unsigned max_args; /* tp_btf: and not more, where they mean something else then; 0: any */
 };
 
 #define HOOK_MAX_ALTERNATIVES 4

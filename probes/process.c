@@ -33,7 +33,7 @@ static const struct hook hooks[] = {
 	  false,
 	  "kills by the out-of-memory killer",
 	  { { "process_oom", HOOK_TP_BTF, "mark_victim", 2 },
-	    { "process_oom_by_pid", HOOK_TP_BTF, "mark_victim", 1 } } },
+	    { "process_oom_by_pid", HOOK_TP_BTF, "mark_victim", 1, 1 } } },
 	{ .name = NULL },
 };
 

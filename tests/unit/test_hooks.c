@@ -89,6 +89,61 @@ static void test_reason_is_that_of_the_preferred_one(void **state)
 			    "tracepoint sched_switch has 2 arguments here, 4 are needed");
 }
 
+static void test_too_many_arguments(void **state)
+{
+	static const struct hook changed = {
+		"x",
+		true,
+		"y",
+		{ { "new", HOOK_TP_BTF, "sched_switch", .min_args = 6 },
+		  { "old", HOOK_TP_BTF, "sched_switch", .min_args = 4, .max_args = 4 } }
+	};
+	const int old_kernel = 4, between = 5, new_kernel = 6;
+	static const struct hook only_old = { "x",
+					      true,
+					      "y",
+					      { { "old", HOOK_TP_BTF, "sched_switch", .min_args = 4,
+						  .max_args = 4 } } };
+	struct kernel_offers offers = kernel(&new_kernel, true, true);
+
+	assert_string_equal(select_program(&changed, kernel(&old_kernel, true, true)), "old");
+	assert_null(select_program(&changed, kernel(&between, true, true)));
+	assert_string_equal(select_program(&changed, kernel(&new_kernel, true, true)), "new");
+	assert_string_equal(hook_select(&only_old, &offers).why_not,
+			    "tracepoint sched_switch has 6 arguments here, 4 are expected");
+}
+
+/* The choice of `sends` on a kernel with functions and kprobes but no tracepoint, with `avoid` set. */
+static const char *select_avoiding(const char *avoid)
+{
+	const int args = 4;
+	struct kernel_offers offers = kernel(&args, true, true);
+
+	offers.avoid = avoid;
+	return select_program(&sends, offers);
+}
+
+static void test_avoided(void **state)
+{
+	const int args = 4;
+	struct kernel_offers offers = kernel(&args, true, true);
+
+	assert_string_equal(select_avoiding(""), "by_fexit");
+	assert_string_equal(select_avoiding("fexit"), "by_kprobe");
+	assert_string_equal(select_avoiding("by_fexit"), "by_kprobe");
+	assert_string_equal(select_avoiding(" , tp_btf ,by_fexit,"), "by_kprobe");
+	assert_string_equal(select_avoiding("kprobe"), "by_fexit");
+	assert_null(select_avoiding("tcp_sendmsg"));
+	assert_null(select_avoiding("kprobe fexit"));
+	/* whole words only */
+	assert_string_equal(select_avoiding("fexi,fexits,tcp_sendms,by"), "by_fexit");
+
+	offers.avoid = "sched_switch";
+	assert_string_equal(hook_select(&switches, &offers).why_not,
+			    "tp_btf sched_switch is not to be used (hooks.avoid)");
+	assert_string_equal(hook_select(&sends, &offers).alternative->program, "by_fexit");
+}
+
 static void test_kind_that_does_not_work_says_why(void **state)
 {
 	static const struct hook only_fexit = {
@@ -122,6 +177,8 @@ int main(void)
 		cmocka_unit_test(test_prototype_decides),
 		cmocka_unit_test(test_order_of_preference),
 		cmocka_unit_test(test_reason_is_that_of_the_preferred_one),
+		cmocka_unit_test(test_too_many_arguments),
+		cmocka_unit_test(test_avoided),
 		cmocka_unit_test(test_kind_that_does_not_work_says_why),
 		cmocka_unit_test(test_unknown_function),
 	};
