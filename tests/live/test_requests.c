@@ -178,6 +178,17 @@ static void nginx_and_curl_over_ipv6(void **state)
 	(void)state;
 }
 
+/* The server has noticed that its clients are gone: it has logged what it served them, and closed. */
+static bool is_deserted(int port)
+{
+	struct output *output =
+		run_shell("ss -tnH 'sport = :%d' | grep -c -E '^(ESTAB|CLOSE-WAIT)'", port);
+	bool deserted = !strcmp(output->text, "0\n");
+
+	output_free(output);
+	return deserted;
+}
+
 static void pipelined_by_wrk(void **state)
 {
 	struct leadline *leadline = start_agent();
@@ -194,7 +205,7 @@ static void pipelined_by_wrk(void **state)
 			    "end\n"
 			    "request = function() return req end\n");
 	shell("%s -t1 -c4 -d1s -s %s %s", wrk, script, nginx_url(nginx, "/"));
-	pause_seconds(0.3); /* until nginx has noticed that wrk is gone, and logged so */
+	assert_true(WAIT_UNTIL(is_deserted(nginx->port), 20));
 	page = leadline_scrape(leadline);
 	served = nginx_requests_seen(page, "GET", "200");
 	unserved = metric_histogram(page, SERVER, "unit", nginx_unit, "error_type", "no_response",
