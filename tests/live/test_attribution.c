@@ -26,8 +26,11 @@ static void delete_container(void *id)
 	free(id);
 }
 
-/* With the host's own programs, and as few privileges as runc gives by itself. `command` runs in a shell. */
-static struct bundle make_bundle(const char *name, const char *command)
+/*
+ * With the host's own programs, and as few privileges as runc gives by itself. `command` runs in a shell, in the bundle's
+ * directory work/ under /work; with at most `memory` bytes, if that is not 0.
+ */
+static struct bundle make_bundle_with(const char *name, const char *command, json_int_t memory)
 {
 	static const char *const directories[] = { "bin", "lib", "lib64", "usr", "etc" };
 	struct bundle bundle = { .directory = temporary_directory() };
@@ -39,8 +42,9 @@ static struct bundle make_bundle(const char *name, const char *command)
 	snprintf(bundle.id, sizeof(bundle.id), "leadline-%s-%d", name, getpid());
 	snprintf(bundle.group, sizeof(bundle.group), "/leadline-test-%s-%d", name, getpid());
 	cleanup_push(delete_container, strdup(bundle.id));
-	shell("mkdir %s/rootfs && cd %s/rootfs && mkdir bin lib lib64 usr etc proc dev sys && cd .. && runc spec",
-	      bundle.directory, bundle.directory);
+	shell("cd %s && mkdir work rootfs && cd rootfs && mkdir bin lib lib64 usr etc proc dev sys work && cd .. && "
+	      "runc spec",
+	      bundle.directory);
 	snprintf(path, sizeof(path), "%s/config.json", bundle.directory);
 	spec = json_load_file(path, 0, NULL);
 	assert_non_null(spec);
@@ -52,6 +56,10 @@ static struct bundle make_bundle(const char *name, const char *command)
 	json_object_set_new(process, "args", json_pack("[s, s, s]", "/bin/sh", "-c", command));
 	json_object_set_new(json_object_get(spec, "linux"), "cgroupsPath",
 			    json_string(bundle.group));
+	if (memory)
+		json_object_set_new(json_object_get(json_object_get(spec, "linux"), "resources"),
+				    "memory",
+				    json_pack("{s:I, s:I}", "limit", memory, "swap", memory));
 	mounts = json_object_get(spec, "mounts");
 	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
 		snprintf(path, sizeof(path), "/%s", directories[i]);
@@ -59,11 +67,32 @@ static struct bundle make_bundle(const char *name, const char *command)
 							path, "type", "bind", "source", path,
 							"options", "rbind", "ro"));
 	}
+	snprintf(path, sizeof(path), "%s/work", bundle.directory);
+	json_array_append_new(mounts,
+			      json_pack("{s:s, s:s, s:s, s:[s, s]}", "destination", "/work", "type",
+					"bind", "source", path, "options", "bind", "rw"));
 	text = json_dumps(spec, JSON_INDENT(1));
 	write_file(bundle.directory, "config.json", text);
 	free(text);
 	json_decref(spec);
 	return bundle;
+}
+
+static struct bundle make_bundle(const char *name, const char *command)
+{
+	return make_bundle_with(name, command, 0);
+}
+
+/* In the background. -d wants its standard streams to be files. */
+static void run_detached(const struct bundle *bundle)
+{
+	struct output *output =
+		run_shell("cd %s && runc run -d %s </dev/null >out 2>&1 || { cat out; exit 1; }",
+			  bundle->directory, bundle->id);
+
+	if (output->status)
+		test_skip("runc run -d, exit %d: %s", output->status, output->text);
+	output_free(output);
 }
 
 static double container_seconds(struct leadline *leadline, const char *container, const char *comm)
@@ -94,13 +123,27 @@ static double told_seconds(const char *text)
 	return 60 * (minutes[0] + minutes[1]) + seconds[0] + seconds[1];
 }
 
-/* Known by its name, and on the page with all its time, though nobody looked while it lived. */
+#define BRIEF_BLOCKS 211
+
+static double container_bytes(struct leadline *leadline, const char *container,
+			      const char *direction)
+{
+	struct page *page = leadline_scrape(leadline);
+	double bytes = metric_sum(page, "leadline_process_io_bytes_total", "container", container,
+				  "direction", direction, NULL);
+
+	page_free(page);
+	return bytes;
+}
+
+/* Known by its name, and on the page with all its time and all it wrote, though nobody looked while it lived. */
 static void a_short_life_has_its_name(void **state)
 {
 	struct bundle bundle = make_bundle("brief", count_up);
 	struct leadline *leadline =
-		leadline_start_only("sched", (const char *const[]){ "--interval=1h", NULL });
+		leadline_start_only("sched memory", (const char *const[]){ "--interval=1h", NULL });
 	struct output *output = run_shell("cd %s && runc run %s", bundle.directory, bundle.id);
+	struct bundle writer;
 	double told, seen;
 
 	if (output->status)
@@ -110,6 +153,14 @@ static void a_short_life_has_its_name(void **state)
 	seen = container_seconds(leadline, bundle.id, "sh");
 	if (seen < told - 0.03 || seen > told + 0.05)
 		test_fail("the container says %.3f s, the page has %.3f s", told, seen);
+
+	writer = make_bundle("writer",
+			     "dd if=/dev/zero of=/work/file bs=4096 count=211 2>/dev/null");
+	shell("cd %s && runc run %s", writer.directory, writer.id);
+	/* what the filesystem itself notes down is some blocks more */
+	seen = container_bytes(leadline, writer.id, "write");
+	if (seen < BRIEF_BLOCKS * 4096 || seen > (BRIEF_BLOCKS + 64) * 4096)
+		test_fail("%d bytes written, the page has %.0f", BRIEF_BLOCKS * 4096, seen);
 	leadline_stop(leadline);
 }
 
@@ -121,17 +172,9 @@ static void containers_are_told_apart(void **state)
 	struct leadline *leadline = NULL;
 
 	for (int i = 0; i < 2; i++) {
-		struct output *output;
-
 		if (i == 1)
 			leadline = leadline_start_only("sched", NULL);
-		/* -d wants its standard streams to be files */
-		output = run_shell(
-			"cd %s && runc run -d %s </dev/null >out 2>&1 || { cat out; exit 1; }",
-			bundles[i].directory, bundles[i].id);
-		if (output->status)
-			test_skip("runc run -d, exit %d: %s", output->status, output->text);
-		output_free(output);
+		run_detached(&bundles[i]);
 	}
 	for (int i = 0; i < 2; i++)
 		assert_true(WAIT_UNTIL(container_seconds(leadline, bundles[i].id, "sh") > 0.1, 10));
@@ -145,6 +188,89 @@ static void containers_are_told_apart(void **state)
 					 0);
 		page_free(page);
 	}
+	leadline_stop(leadline);
+}
+
+static double preempted_by(const struct page *page, const char *container, const char *by)
+{
+	return metric_sum(page, "leadline_cpu_preempted_seconds_total", "container", container,
+			  by ? "by" : NULL, by, NULL);
+}
+
+static double queued(const struct page *page, const char *container)
+{
+	return metric_sum(page, "leadline_cpu_wait_seconds_total", "container", container, "reason",
+			  "run_queue", NULL);
+}
+
+static bool has_waited(struct leadline *leadline, const char *container)
+{
+	struct page *page = leadline_scrape(leadline);
+	double seconds = queued(page, container);
+
+	page_free(page);
+	return seconds >= 1;
+}
+
+/* Both on one CPU, three of them in one container, all at work all the time. */
+static void who_starves_a_container_is_named(void **state)
+{
+	static const char one[] = "exec taskset -c 1 sh -c 'while :; do :; done'";
+	static const char three[] =
+		"taskset -c 1 sh -c 'while :; do :; done & while :; do :; done & while :; do :; done'";
+	struct bundle victim = make_bundle("victim", one), culprit = make_bundle("culprit", three);
+	struct leadline *leadline = leadline_start_only("sched", NULL);
+	double waited, blamed;
+	struct page *page;
+
+	run_detached(&culprit);
+	run_detached(&victim);
+	assert_true(WAIT_UNTIL(has_waited(leadline, victim.id), 30));
+	page = leadline_scrape(leadline);
+	waited = queued(page, victim.id);
+	blamed = preempted_by(page, victim.id, culprit.id);
+	/* whoever else is at work on this CPU has some of it */
+	if (blamed < 0.5 * waited)
+		test_fail("queued %.3f s, of which %.3f s are blamed on %s", waited, blamed,
+			  culprit.id);
+	/* all that it waited is somebody's doing */
+	assert_float_equal(preempted_by(page, victim.id, NULL), waited, 0.01 * waited);
+	/* and the other way round */
+	assert_true(preempted_by(page, culprit.id, victim.id) > 0);
+	page_free(page);
+	leadline_stop(leadline);
+}
+
+/* ---- memory ---- */
+
+#define CONTAINER_MEMORY (16 << 20)
+
+static double oom_kills(struct leadline *leadline, const char *container)
+{
+	struct page *page = leadline_scrape(leadline);
+	double kills = metric_sum(page, "leadline_oom_kills_total", "container", container, NULL);
+
+	page_free(page);
+	return kills;
+}
+
+/* The container ends with its only process, its control group goes, the count stays. */
+static void an_oom_kill_outlives_its_container(void **state)
+{
+	struct bundle bundle = make_bundle_with("greedy", "exec tail /dev/zero", CONTAINER_MEMORY);
+	struct leadline *leadline = leadline_start_only("process", NULL);
+	struct output *output = run_shell("cd %s && runc run %s", bundle.directory, bundle.id);
+	char path[256];
+
+	if (output->status != 128 + SIGKILL)
+		test_skip("runc run, exit %d: %s", output->status, output->text);
+	output_free(output);
+	snprintf(path, sizeof(path), "/sys/fs/cgroup/memory%s", bundle.group);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_true(oom_kills(leadline, bundle.id) == 1);
+	assert_true(WAIT_UNTIL(leadline_logged(leadline, bundle.id), 5));
+	assert_true(leadline_logged(leadline, "chosen by the out-of-memory killer"));
+	assert_true(oom_kills(leadline, bundle.id) == 1);
 	leadline_stop(leadline);
 }
 
@@ -251,6 +377,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(a_short_life_has_its_name),
 		HARNESS_TEST(containers_are_told_apart),
+		HARNESS_TEST(who_starves_a_container_is_named),
+		HARNESS_TEST(an_oom_kill_outlives_its_container),
 		HARNESS_TEST(a_service_started_again_goes_on),
 		HARNESS_TEST(a_renamed_group_is_called_by_its_new_name),
 	};
