@@ -39,6 +39,11 @@ struct metric_desc {
 	unsigned
 		max_series; /* 0: METRIC_DEFAULT_MAX_SERIES. What exceeds it is folded into "other". */
 	bool merges_by_max; /* a gauge of which equal series make the largest, not the sum: a ratio */
+	/*
+	 * Of a histogram: the gauge with the same labels that shows its largest value of this minute and the one before, made
+	 * by the registry; NULL: none. To be listed with the probe's metrics like any other.
+	 */
+	const struct metric_desc *worst;
 };
 
 #define METRIC_DEFAULT_MAX_SERIES 2000
@@ -54,7 +59,9 @@ struct histogram_view {
 	size_t n_slots;
 	const uint64_t *slots;
 	double sum;
-	double max; /* largest value since the last collection; 0 when not known */
+	/* Largest value since the last collection; in a snapshot, of this minute and the one before. 0 when not known. */
+	double max;
+	double turn_max, last_turn_max; /* the registry's: of each of the two minutes */
 	/*
 	 * Counts per classic bucket of the descriptor's bounds plus one above them all, not cumulative, where
 	 * they were counted as such; NULL: derived from the slots.

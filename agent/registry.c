@@ -8,6 +8,7 @@
 #include "agent/registry_internal.h"
 #include "agent/remains.h"
 #include "agent/snapshot_internal.h"
+#include "agent/worst.h"
 
 /* A family while it is being written. Kept between collections for its memory. */
 struct draft {
@@ -459,6 +460,16 @@ static void level_rounding(const struct family *before, struct draft *draft)
 	}
 }
 
+static void carry_worst(struct registry *registry, struct draft *draft)
+{
+	const struct snapshot *previous = registry->previous;
+	uint64_t turn = registry->writer.snapshot->monotonic_ns / WORST_TURN_NS;
+
+	worst_carry(draft->desc, draft->series, draft->n,
+		    previous ? snapshot_family(previous, draft->desc->name) : NULL,
+		    previous ? turn - previous->monotonic_ns / WORST_TURN_NS : 0);
+}
+
 static int finish_family(struct registry *registry, struct draft *draft, struct family *family)
 {
 	struct snapshot *snapshot = registry->writer.snapshot;
@@ -475,6 +486,8 @@ static int finish_family(struct registry *registry, struct draft *draft, struct 
 		err = fold_beyond_cap(registry, draft, n_labels);
 	if (err)
 		return err;
+	if (draft->desc->kind == METRIC_HISTOGRAM)
+		carry_worst(registry, draft);
 	series = snapshot_alloc(snapshot, draft->n * sizeof(*series));
 	if (!series)
 		return -ENOMEM;
@@ -482,6 +495,26 @@ static int finish_family(struct registry *registry, struct draft *draft, struct 
 	*family = (struct family){ .desc = draft->desc, .n_series = draft->n, .series = series };
 	snapshot->n_series += draft->n;
 	return 0;
+}
+
+/* Of each draft one family, and one of the worst values where the metric has such a gauge. 0 or -errno. */
+static int finish_families(struct registry *registry, struct family *families, size_t *ret_n)
+{
+	struct metric_writer *writer = &registry->writer;
+	size_t n = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < writer->n_drafts && !err; i++) {
+		if (!writer->drafts[i].n)
+			continue;
+		err = finish_family(registry, &writer->drafts[i], &families[n++]);
+		if (!err && writer->drafts[i].desc->worst) {
+			err = worst_family(writer->snapshot, &families[n - 1], &families[n]);
+			n++;
+		}
+	}
+	*ret_n = n;
+	return err;
 }
 
 struct snapshot *registry_finish(struct registry *registry)
@@ -492,18 +525,16 @@ struct snapshot *registry_finish(struct registry *registry)
 	size_t n = 0;
 
 	if (!writer->out_of_memory && !settle_remains(writer))
-		families = snapshot_alloc(snapshot, writer->n_drafts * sizeof(*families));
+		families = snapshot_alloc(snapshot, 2 * writer->n_drafts * sizeof(*families));
 	if (!families)
 		return NULL;
-	for (size_t i = 0; i < writer->n_drafts; i++)
-		if (writer->drafts[i].n &&
-		    finish_family(registry, &writer->drafts[i], &families[n++]))
-			return NULL;
+	snapshot->realtime_ns = clock_ns(CLOCK_REALTIME);
+	snapshot->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+	if (finish_families(registry, families, &n))
+		return NULL;
 	qsort(families, n, sizeof(*families), compare_families);
 	snapshot->families = families;
 	snapshot->n_families = n;
-	snapshot->realtime_ns = clock_ns(CLOCK_REALTIME);
-	snapshot->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
 	snapshot->sequence = ++registry->sequence;
 	writer->snapshot = NULL;
 	snapshot_put(registry->previous);

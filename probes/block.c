@@ -38,12 +38,22 @@ static const struct hook hooks[] = {
 	{ 0 },
 };
 
+static const struct metric_desc duration_max_metric = {
+	.name = "leadline_block_io_duration_max_seconds",
+	.help = "The longest time a disk request took in the queue or the device in this minute and the one before",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.labels = { "device", "operation", "stage" },
+	.merges_by_max = true,
+};
+
 static const struct metric_desc duration_metric = {
 	.name = "leadline_block_io_duration_seconds",
 	.help = "Time of disk requests in the queue (from making to issue) and in the device (from issue to completion)",
 	.unit = "seconds",
 	.kind = METRIC_HISTOGRAM,
 	.labels = { "device", "operation", "stage" },
+	.worst = &duration_max_metric,
 };
 
 static const struct metric_desc bytes_metric = {
@@ -61,10 +71,7 @@ static const struct metric_desc errors_metric = {
 };
 
 static const struct metric_desc *const metrics[] = {
-	&duration_metric,
-	&bytes_metric,
-	&errors_metric,
-	NULL,
+	&duration_metric, &duration_max_metric, &bytes_metric, &errors_metric, NULL,
 };
 
 static const struct option_desc options[] = {

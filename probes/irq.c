@@ -59,6 +59,15 @@ const struct metric_desc irq_count_metric = {
 	.labels = { "vector" },
 };
 
+static const struct metric_desc soft_duration_max_metric = {
+	.name = "leadline_softirq_duration_max_seconds",
+	.help = "The longest soft interrupt in this minute and the one before, of those that were timed",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.labels = { "vector" },
+	.merges_by_max = true,
+};
+
 const struct metric_desc irq_soft_duration_metric = {
 	.name = "leadline_softirq_duration_seconds",
 	.help = "Length of soft interrupts, hard ones in their midst taken off; while a CPU has more than 20000 a second of "
@@ -66,6 +75,7 @@ const struct metric_desc irq_soft_duration_metric = {
 	.unit = "seconds",
 	.kind = METRIC_HISTOGRAM,
 	.labels = { "vector" },
+	.worst = &soft_duration_max_metric,
 };
 
 const struct metric_desc irq_stolen_metric = {
@@ -78,7 +88,8 @@ const struct metric_desc irq_stolen_metric = {
 };
 
 static const struct metric_desc *const metrics[] = {
-	&irq_seconds_metric, &irq_count_metric, &irq_soft_duration_metric, &irq_stolen_metric, NULL,
+	&irq_seconds_metric,	   &irq_count_metric,  &irq_soft_duration_metric,
+	&soft_duration_max_metric, &irq_stolen_metric, NULL,
 };
 
 static const struct option_desc options[] = {

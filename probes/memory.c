@@ -81,6 +81,16 @@ const struct metric_desc memory_throttle_metric = {
 	.per_entity = true,
 };
 
+static const struct metric_desc stall_max_metric = {
+	.name = "leadline_reclaim_stall_max_seconds",
+	.help = "The longest time that one reclaim or compaction held up a thread in this minute and the one before",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.labels = { "kind" },
+	.merges_by_max = true,
+};
+
 const struct metric_desc memory_stall_metric = {
 	.name = "leadline_reclaim_stall_seconds",
 	.help = "Time that threads in need of memory had to find some: by reclaim since the host had none left (direct) or "
@@ -89,14 +99,12 @@ const struct metric_desc memory_stall_metric = {
 	.kind = METRIC_HISTOGRAM,
 	.per_entity = true,
 	.labels = { "kind" },
+	.worst = &stall_max_metric,
 };
 
 static const struct metric_desc *const metrics[] = {
-	&memory_faults_metric,
-	&memory_io_metric,
-	&memory_throttle_metric,
-	&memory_stall_metric,
-	NULL,
+	&memory_faults_metric, &memory_io_metric, &memory_throttle_metric,
+	&memory_stall_metric,  &stall_max_metric, NULL,
 };
 
 static const struct option_desc options[] = {

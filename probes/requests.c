@@ -79,6 +79,27 @@ _Static_assert(sizeof(bounds) / sizeof(bounds[0]) == REQUESTS_BOUNDS,
 		"http_request_method", "http_response_status_code", "error_type", "url_scheme"     \
 	}
 
+static const struct metric_desc duration_max_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_http_server_request_duration_max_seconds",
+		.help = "The longest HTTP request served in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.merges_by_max = true,
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "leadline_http_client_request_duration_max_seconds",
+		.help = "The longest HTTP request made in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.merges_by_max = true,
+	},
+};
+
 static const struct metric_desc duration_metrics[REQUESTS_ROLES] = {
 	[REQUESTS_SERVER] = {
 		.name = "http_server_request_duration_seconds",
@@ -89,6 +110,7 @@ static const struct metric_desc duration_metrics[REQUESTS_ROLES] = {
 		.labels = REQUEST_LABELS,
 		.bounds = bounds,
 		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &duration_max_metrics[REQUESTS_SERVER],
 	},
 	[REQUESTS_CLIENT] = {
 		.name = "http_client_request_duration_seconds",
@@ -99,6 +121,7 @@ static const struct metric_desc duration_metrics[REQUESTS_ROLES] = {
 		.labels = REQUEST_LABELS,
 		.bounds = bounds,
 		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &duration_max_metrics[REQUESTS_CLIENT],
 	},
 };
 
@@ -149,6 +172,8 @@ static const struct metric_desc bytes_metric = {
 static const struct metric_desc *const metrics[] = {
 	&duration_metrics[REQUESTS_SERVER],
 	&duration_metrics[REQUESTS_CLIENT],
+	&duration_max_metrics[REQUESTS_SERVER],
+	&duration_max_metrics[REQUESTS_CLIENT],
 	&first_byte_metrics[REQUESTS_SERVER],
 	&first_byte_metrics[REQUESTS_CLIENT],
 	&in_flight_metric,

@@ -37,12 +37,22 @@ static const struct metric_desc cpu_seconds = {
 	.labels = { "mode" },
 };
 
+static const struct metric_desc run_queue_latency_max = {
+	.name = "leadline_cpu_runqueue_latency_max_seconds",
+	.help = "The longest time from being runnable to running in this minute and the one before",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.merges_by_max = true,
+};
+
 static const struct metric_desc run_queue_latency = {
 	.name = "leadline_cpu_runqueue_latency_seconds",
 	.help = "Time from being runnable to running, once for each turn on a CPU",
 	.unit = "seconds",
 	.kind = METRIC_HISTOGRAM,
 	.per_entity = true,
+	.worst = &run_queue_latency_max,
 };
 
 static const struct metric_desc wait_seconds = {
@@ -81,8 +91,14 @@ static const struct metric_desc preempted_seconds = {
 };
 
 static const struct metric_desc *const metrics[] = {
-	&cpu_seconds,	   &run_queue_latency, &wait_seconds, &preempted_seconds,
-	&context_switches, &migrations,	       NULL,
+	&cpu_seconds,
+	&run_queue_latency,
+	&run_queue_latency_max,
+	&wait_seconds,
+	&preempted_seconds,
+	&context_switches,
+	&migrations,
+	NULL,
 };
 
 static const struct option_desc options[] = {

@@ -65,6 +65,16 @@ const struct metric_desc syscall_errors_metric = {
  * other source costs a hook more and knows less: the tracepoints of the filesystems are of some filesystems only, those
  * of single system calls make every system call slower.
  */
+static const struct metric_desc fsync_max_metric = {
+	.name = "leadline_fsync_duration_max_seconds",
+	.help = "The longest wait in fsync, fdatasync or sync_file_range in this minute and the one before",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.labels = { "operation" },
+	.merges_by_max = true,
+};
+
 const struct metric_desc syscall_fsync_metric = {
 	.name = "leadline_fsync_duration_seconds",
 	.help = "Time a program waited in fsync, fdatasync or sync_file_range",
@@ -72,11 +82,13 @@ const struct metric_desc syscall_fsync_metric = {
 	.kind = METRIC_HISTOGRAM,
 	.per_entity = true,
 	.labels = { "operation" },
+	.worst = &fsync_max_metric,
 };
 
 static const struct metric_desc *const metrics[] = {
 	&syscall_duration_metric,
 	&syscall_fsync_metric,
+	&fsync_max_metric,
 	&syscall_errors_metric,
 	NULL,
 };

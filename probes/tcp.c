@@ -78,12 +78,22 @@ static const char *const failure_names[] = {
 };
 _Static_assert(sizeof(failure_names) / sizeof(failure_names[0]) == TCP_FAILURES, "all named");
 
+static const struct metric_desc connect_duration_max = {
+	.name = "leadline_tcp_connect_duration_max_seconds",
+	.help = "The longest time a connection took to be established in this minute and the one before",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.merges_by_max = true,
+};
+
 static const struct metric_desc connect_duration = {
 	.name = "leadline_tcp_connect_duration_seconds",
 	.help = "Time from the first SYN of a connecting socket until the connection is established",
 	.unit = "seconds",
 	.kind = METRIC_HISTOGRAM,
 	.per_entity = true,
+	.worst = &connect_duration_max,
 };
 
 static const struct metric_desc connect_failures = {
@@ -138,8 +148,15 @@ static const struct metric_desc connections_opened = {
 };
 
 static const struct metric_desc *const metrics[] = {
-	&connect_duration,	 &connect_failures, &round_trip_time,	 &bytes,
-	&retransmitted_segments, &resets,	    &connections_opened, NULL,
+	&connect_duration,
+	&connect_duration_max,
+	&connect_failures,
+	&round_trip_time,
+	&bytes,
+	&retransmitted_segments,
+	&resets,
+	&connections_opened,
+	NULL,
 };
 
 static const struct option_desc options[] = {

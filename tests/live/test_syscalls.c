@@ -45,12 +45,15 @@ static struct page *page_after(struct leadline *leadline, struct workload *workl
 
 #define CALLS 1000003
 
+/* Tells in `shared` how many seconds the calls took, by its own clock. */
 static int ask_for_parent(void *argument, void *shared)
 {
+	double began = clock_seconds();
+
 	for (int i = 0; i < CALLS; i++)
 		syscall(SYS_getppid);
+	*(double *)shared = clock_seconds() - began;
 	(void)argument;
-	(void)shared;
 	return 0;
 }
 
@@ -63,8 +66,7 @@ static void a_million_calls_are_counted_exactly(void **state)
 							   "syscall", "getppid", NULL);
 
 	assert_true(histogram.count == CALLS);
-	assert_true(page_histogram_mean(&histogram) > 10e-9 &&
-		    page_histogram_mean(&histogram) < 10e-6);
+	assert_true(histogram.sum > 0 && histogram.sum < *(double *)workload->shared);
 	assert_true(metric_sum(page, ERRORS, "comm", workload->comm, "syscall", "getppid", NULL) ==
 		    0);
 	assert_true(lost(page, "table_full") == 0);
@@ -164,12 +166,13 @@ static void failures_are_counted_by_error(void **state)
 static int sleep_known_times(void *argument, void *shared)
 {
 	struct timespec time = { .tv_nsec = SLEEP_NS };
+	double began = clock_seconds();
 
 	for (int i = 0; i < SLEEPS; i++)
 		if (syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &time, NULL))
 			return 1;
+	*(double *)shared = clock_seconds() - began;
 	(void)argument;
-	(void)shared;
 	return 0;
 }
 
@@ -183,8 +186,8 @@ static void durations_include_the_sleep(void **state)
 
 	assert_true(histogram.count == SLEEPS);
 	assert_true(page_histogram_mean(&histogram) >= SLEEP_NS * 1e-9);
-	assert_true(page_histogram_mean(&histogram) <
-		    SLEEP_NS * 1e-9 * 1.5); /* a loaded machine wakes late */
+	/* a loaded machine wakes late */
+	assert_true(histogram.sum <= *(double *)workload->shared);
 	page_free(page);
 	(void)state;
 }
@@ -266,10 +269,20 @@ static void calls_of_32_bits_are_not_misnamed(void **state)
 #define FDATASYNCS  47
 #define RANGE_SYNCS 31
 
-/* What the calls took by the workload's own clock. */
-struct sync_seconds {
-	double fsync, fdatasync, range;
+/* What the calls took by the workload's own clock, in all and at most. */
+struct sync_times {
+	double seconds, worst;
 };
+struct sync_seconds {
+	struct sync_times fsync, fdatasync, range;
+};
+
+static void add_time(struct sync_times *times, double seconds)
+{
+	times->seconds += seconds;
+	if (seconds > times->worst)
+		times->worst = seconds;
+}
 
 static int wait_for_the_disk(void *path, void *shared)
 {
@@ -285,32 +298,38 @@ static int wait_for_the_disk(void *path, void *shared)
 		if (i < FSYNCS) {
 			if (fsync(fd))
 				return 2;
-			seconds->fsync += clock_seconds() - began;
+			add_time(&seconds->fsync, clock_seconds() - began);
 		} else if (i < FSYNCS + FDATASYNCS) {
 			if (fdatasync(fd))
 				return 3;
-			seconds->fdatasync += clock_seconds() - began;
+			add_time(&seconds->fdatasync, clock_seconds() - began);
 		} else {
 			if (sync_file_range(fd, 0, 0,
 					    SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER))
 				return 4;
-			seconds->range += clock_seconds() - began;
+			add_time(&seconds->range, clock_seconds() - began);
 		}
 	}
 	return 0;
 }
 
 static void assert_fsyncs(const struct page *page, const char *comm, const char *operation,
-			  double count, double seconds)
+			  double count, const struct sync_times *times)
 {
+	double worst = metric_value(page, "leadline_fsync_duration_max_seconds", "comm", comm,
+				    "operation", operation, NULL);
 	struct page_histogram duration =
 		metric_histogram(page, FSYNC, "comm", comm, "operation", operation, NULL);
 
 	if (duration.count != count)
 		test_fail("%g times %s, expected %g", duration.count, operation, count);
-	/* the clock is read outside the call */
-	if (duration.sum > seconds || duration.sum < 0.95 * seconds - count * 5e-6)
-		test_fail("%.9f s in %s, %.9f s by the clock", duration.sum, operation, seconds);
+	/* the clock is read outside the call, before and after which others may have the CPU */
+	if (duration.sum > times->seconds || duration.sum < 0.8 * times->seconds - count * 5e-6)
+		test_fail("%.9f s in %s, %.9f s by the clock", duration.sum, operation,
+			  times->seconds);
+	if (worst > times->worst || worst < duration.sum / count)
+		test_fail("%.9f s at most in %s, %.9f s by the clock", worst, operation,
+			  times->worst);
 }
 
 static void waits_for_the_disk_are_timed(void **state)
@@ -325,9 +344,15 @@ static void waits_for_the_disk_are_timed(void **state)
 	workload = workload_start("fsync", -1, wait_for_the_disk, path);
 	seconds = workload->shared;
 	page = page_after(leadline, workload);
-	assert_fsyncs(page, workload->comm, "fsync", FSYNCS, seconds->fsync);
-	assert_fsyncs(page, workload->comm, "fdatasync", FDATASYNCS, seconds->fdatasync);
-	assert_fsyncs(page, workload->comm, "sync_file_range", RANGE_SYNCS, seconds->range);
+	/* twice: who asks first does not take the worst from the next one */
+	for (int i = 0; i < 2; i++) {
+		assert_fsyncs(page, workload->comm, "fsync", FSYNCS, &seconds->fsync);
+		assert_fsyncs(page, workload->comm, "fdatasync", FDATASYNCS, &seconds->fdatasync);
+		assert_fsyncs(page, workload->comm, "sync_file_range", RANGE_SYNCS,
+			      &seconds->range);
+		page_free(page);
+		page = leadline_scrape(leadline);
+	}
 	page_free(page);
 	(void)state;
 }

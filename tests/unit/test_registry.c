@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "agent/registry.h"
+#include "agent/worst.h"
 
 static const struct metric_desc counter = { .name = "b_total",
 					    .kind = METRIC_COUNTER,
@@ -229,6 +230,95 @@ static void test_a_snapshot_outlives_the_registry(void **state)
 	snapshot_put(snapshot);
 }
 
+/* ---- the worst of late ---- */
+
+static const struct metric_desc worst = { .name = "d_max_seconds",
+					  .unit = "seconds",
+					  .kind = METRIC_GAUGE,
+					  .labels = { "device" },
+					  .merges_by_max = true };
+static const struct metric_desc judged = { .name = "d_seconds",
+					   .unit = "seconds",
+					   .kind = METRIC_HISTOGRAM,
+					   .labels = { "device" },
+					   .worst = &worst };
+
+static void write_judged(struct metric_writer *writer, const char *device, double max)
+{
+	static const uint64_t slots[] = { 1, 2 };
+
+	metric_write_histogram(
+		writer, &judged, ENTITY_NONE, (const char *[]){ device },
+		&(struct histogram_view){
+			.schema = 2, .n_slots = 2, .slots = slots, .sum = 3, .max = max });
+}
+
+static void assert_worst(const struct snapshot *snapshot, double first, double second)
+{
+	const struct family *family = snapshot_family(snapshot, "d_max_seconds");
+
+	assert_non_null(family);
+	assert_ptr_equal(family->desc, &worst);
+	assert_int_equal(family->n_series, 2);
+	assert_string_equal(family->series[0].labels[0], "sda");
+	assert_true(family->series[0].value == first);
+	assert_true(family->series[1].value == second);
+}
+
+/* Probes tell the largest since the last collection; a page in between must not take it from the next one. */
+static void test_the_worst_stays_for_all_who_ask(void **state)
+{
+	const double told[][2] = { { 0.5, 0.001 }, { 0.25, 0 }, { 0.75, 0.002 }, { 0, 0 } };
+	const double shown[][2] = {
+		{ 0.5, 0.001 }, { 0.5, 0.001 }, { 0.75, 0.002 }, { 0.75, 0.002 }
+	};
+	struct snapshot *snapshot;
+
+	for (int i = 0; i < 4; i++) {
+		struct metric_writer *writer = registry_begin(registry);
+
+		write_judged(writer, "sdb", told[i][1]);
+		write_judged(writer, "sda", told[i][0]);
+		snapshot = registry_finish(registry);
+		assert_non_null(snapshot);
+		assert_int_equal(snapshot->n_series, 4);
+		assert_worst(snapshot, shown[i][0], shown[i][1]);
+		snapshot_put(snapshot);
+	}
+}
+
+/* This minute and the one before, by series; newcomers begin with their own. */
+static void test_the_worst_is_of_two_minutes(void **state)
+{
+	static const char *const sda[] = { "sda" }, *const sdb[] = { "sdb" },
+				 *const sdc[] = { "sdc" };
+	struct series before[2] = { { .labels = sda }, { .labels = sdc } },
+		      after[3] = { { .labels = sda }, { .labels = sdb }, { .labels = sdc } };
+	const struct family family = { .desc = &judged, .n_series = 2, .series = before };
+
+	before[0].histogram =
+		(struct histogram_view){ .turn_max = 3, .last_turn_max = 5, .max = 5 };
+	before[1].histogram =
+		(struct histogram_view){ .turn_max = 7, .last_turn_max = 1, .max = 7 };
+	for (uint64_t turns = 0; turns < 4; turns++) {
+		const double expected[] = { turns == 0	 ? 5
+					    : turns == 1 ? 3
+							 : 2,
+					    4, turns < 2 ? 7 : 0 };
+
+		after[0].histogram = (struct histogram_view){ .max = 2 };
+		after[1].histogram = (struct histogram_view){ .max = 4 };
+		after[2].histogram = (struct histogram_view){ .max = 0 };
+		worst_carry(&judged, after, 3, &family, turns);
+		for (int i = 0; i < 3; i++)
+			assert_true(after[i].histogram.max == expected[i]);
+		assert_true(after[0].histogram.turn_max == (turns ? 2 : 3));
+	}
+	after[0].histogram = (struct histogram_view){ .max = 2 };
+	worst_carry(&judged, after, 1, NULL, 0);
+	assert_true(after[0].histogram.max == 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_registry, free_registry)
@@ -240,6 +330,8 @@ int main(void)
 		TEST(test_histograms_fold_too),
 		TEST(test_an_empty_histogram_is_kept),
 		TEST(test_a_snapshot_outlives_the_registry),
+		TEST(test_the_worst_stays_for_all_who_ask),
+		TEST(test_the_worst_is_of_two_minutes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
