@@ -4,6 +4,7 @@
  * printed can be read back. Values of a section come before the sections inside it, both in the
  * order of the tables. Any thread.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include "agent/config_store.h"
@@ -168,9 +169,13 @@ void config_sample(const struct option_table *tables, struct buffer *out)
 	struct printer printer = { .out = out, .airy = true, .print_entry = print_sample };
 	static const char nothing[] = "#"; /* a file with no settings: all defaults */
 	struct config *config;
+	int err = config_parse(tables, "sample", nothing, sizeof(nothing) - 1, &config, out);
 
-	if (config_parse(tables, "sample", nothing, sizeof(nothing) - 1, &config, out))
+	if (err) {
+		if (err == -ENOMEM)
+			out->error = err;
 		return;
+	}
 	printer.config = config;
 	buffer_string(
 		out,

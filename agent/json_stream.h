@@ -33,7 +33,10 @@ void json_stream_free(struct json_stream *stream); /* NULL is fine */
 
 /* Forgets what came so far; its memory too, where it was unusually much. */
 void json_stream_start(struct json_stream *stream, enum json_stream_shape shape);
-/* 0; -EBADMSG for what is no JSON or not of that shape, -ENOMEM, or what on_value returned. Errors latch. */
+/*
+ * 0; -EBADMSG for what is no JSON or not of that shape, or when jansson could not read it for lack of memory, which it
+ * does not tell apart; -ENOMEM, or what on_value returned. Errors latch.
+ */
 int json_stream_feed(struct json_stream *stream, const char *data, size_t size);
 /* Whether the list has come to its end, or no value is half there. */
 bool json_stream_is_complete(const struct json_stream *stream);

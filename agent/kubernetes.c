@@ -160,9 +160,12 @@ int kubernetes_new(const struct config *config, struct outbound *outbound,
 	struct kubernetes *kubernetes;
 	int err = kubernetes_access_new(config, &access, reason, reason_size);
 
-	*ret_kubernetes = NULL;
-	if (err || !access)
+	if (err)
 		return err;
+	if (!access) {
+		*ret_kubernetes = NULL;
+		return 0;
+	}
 	kubernetes = calloc(1, sizeof(*kubernetes));
 	if (!kubernetes) {
 		kubernetes_access_free(access);

@@ -84,9 +84,9 @@ int kubernetes_access_new(const struct config *config, struct kubernetes_access 
 	const char *enabled = config_string(config, "kubernetes.enabled"), *missing;
 	struct kubernetes_access *access;
 
-	*ret_access = NULL;
 	if (!strcmp(enabled, "false")) {
 		snprintf(reason, reason_size, "kubernetes.enabled is false");
+		*ret_access = NULL;
 		return 0;
 	}
 	access = calloc(1, sizeof(*access));
@@ -106,7 +106,9 @@ int kubernetes_access_new(const struct config *config, struct kubernetes_access 
 	if (missing) {
 		snprintf(reason, reason_size, "%s", missing);
 		kubernetes_access_free(access);
-		return strcmp(enabled, "true") ? 0 : -EINVAL;
+		if (!strcmp(enabled, "true"))
+			return -EINVAL;
+		access = NULL;
 	}
 	*ret_access = access;
 	return 0;

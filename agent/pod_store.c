@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
+#include "agent/hash.h"
 #include "agent/pod.h"
 
 /* ---- the table ---- */
@@ -127,6 +127,17 @@ static struct entry *find_entry(struct pod_store *store, const char *uid)
 	return entry;
 }
 
+/* False without memory: the entry is gone then. */
+static bool add_entry(struct pod_store *store, struct entry *entry)
+{
+	HASH_ADD_KEYPTR(hh, store->entries, entry->pod->uid, strlen(entry->pod->uid), entry);
+	if (HASH_TOOK(entry))
+		return true;
+	pod_put(entry->pod);
+	free(entry);
+	return false;
+}
+
 int pod_store_put(struct pod_store *store, struct pod *pod)
 {
 	struct entry *entry = find_entry(store, pod->uid);
@@ -144,7 +155,8 @@ int pod_store_put(struct pod_store *store, struct pod *pod)
 	}
 	entry->pod = pod;
 	entry->list = store->list;
-	HASH_ADD_KEYPTR(hh, store->entries, entry->pod->uid, strlen(entry->pod->uid), entry);
+	if (!add_entry(store, entry))
+		return -ENOMEM;
 	store->n_living++;
 	return 0;
 }
@@ -156,9 +168,9 @@ static void delete_entry(struct pod_store *store, struct entry *entry, uint64_t 
 		return;
 	entry->deleted_ns = now_ns ? now_ns : 1;
 	store->n_living--;
-	store->n_deleted++;
 	HASH_DEL(store->entries, entry);
-	HASH_ADD_KEYPTR(hh, store->entries, entry->pod->uid, strlen(entry->pod->uid), entry);
+	if (add_entry(store, entry))
+		store->n_deleted++;
 }
 
 static void trim_deleted(struct pod_store *store, uint64_t now_ns)

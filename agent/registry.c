@@ -139,7 +139,8 @@ static struct draft *find_draft(struct metric_writer *writer, const struct metri
 /* First sight of an entity in a collection. */
 static int meet_entity(struct metric_writer *writer, uint32_t entity, const char *const *labels)
 {
-	remains_want(writer->remains, labels);
+	if (remains_want(writer->remains, labels))
+		return -ENOMEM;
 	if (!writer->is_leaving || !writer->is_leaving(writer->labels_context, entity))
 		return 0;
 	if (writer->n_leaving == writer->leaving_capacity) {

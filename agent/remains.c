@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include "agent/buffer.h"
+#include "agent/hash.h"
 #include "agent/registry_internal.h"
 #include "agent/remains.h"
 #include "agent/snapshot_internal.h"
@@ -136,28 +136,38 @@ static void group_key(struct buffer *key, const char *const *labels)
 	buffer_char(key, '\0');
 }
 
-static struct group *find_group(const struct remains *remains, const char *const *labels,
-				bool create)
+/* 0 with the group, or with NULL where there is none and none is to be made; -ENOMEM. */
+static int find_group(struct remains *remains, const char *const *labels, bool create,
+		      struct group **ret_group)
 {
-	struct remains *owner = (struct remains *)remains;
 	struct buffer key = {};
 	struct group *group = NULL;
+	int err;
 
 	group_key(&key, labels);
-	if (buffer_error(&key))
+	err = buffer_error(&key);
+	if (err)
 		goto out;
 	HASH_FIND_STR(remains->groups, key.data, group);
 	if (group || !create)
 		goto out;
 	group = calloc(1, sizeof(*group) + key.size);
-	if (!group)
+	if (!group) {
+		err = -ENOMEM;
 		goto out;
+	}
 	memcpy(group->labels, key.data, key.size);
 	group->is_wanted = true;
-	HASH_ADD_STR(owner->groups, labels, group);
+	HASH_ADD_STR(remains->groups, labels, group);
+	if (!HASH_TOOK(group)) {
+		free(group);
+		err = -ENOMEM;
+	}
 out:
 	buffer_free(&key);
-	return group;
+	if (!err)
+		*ret_group = group;
+	return err;
 }
 
 static void group_free(struct remains *remains, struct group *group)
@@ -228,12 +238,14 @@ void remains_begin(struct remains *remains)
 	group->is_wanted = false;
 }
 
-void remains_want(struct remains *remains, const char *const *labels)
+int remains_want(struct remains *remains, const char *const *labels)
 {
-	struct group *group = remains->groups ? find_group(remains, labels, false) : NULL;
+	struct group *group = NULL;
+	int err = remains->groups ? find_group(remains, labels, false, &group) : 0;
 
 	if (group)
 		group->is_wanted = true;
+	return err;
 }
 
 static struct aside *find_aside(struct remains *remains, uint32_t entity)
@@ -295,13 +307,13 @@ int remains_keep(struct remains *remains, uint32_t entity)
 {
 	struct aside *aside = find_aside(remains, entity);
 	struct group *group;
-	int err = 0;
+	int err;
 
 	if (!aside)
 		return 0;
-	group = find_group(remains, aside->items->series.entity, true);
-	if (!group)
-		return -ENOMEM;
+	err = find_group(remains, aside->items->series.entity, true, &group);
+	if (err)
+		return err;
 	while (aside->items) {
 		struct item *item = aside->items;
 

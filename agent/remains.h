@@ -18,8 +18,8 @@ void remains_free(struct remains *remains); /* NULL is fine */
 
 /* At each collection: forgets what was put aside in the last one and not kept, then … */
 void remains_begin(struct remains *remains);
-/* … an entity with these labels has been written: what is kept under them stays. */
-void remains_want(struct remains *remains, const char *const *labels);
+/* … an entity with these labels has been written: what is kept under them stays. 0 or -ENOMEM. */
+int remains_want(struct remains *remains, const char *const *labels);
 /* … a series of an entity that is about to go, copied. 0 or -ENOMEM. */
 int remains_put_aside(struct remains *remains, uint32_t entity, const struct metric_desc *desc,
 		      const struct series *series);

@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <uthash.h>
 #include "agent/cgroup.h"
+#include "agent/hash.h"
 #include "agent/json_stream.h"
 #include "agent/runtimes.h"
 
@@ -183,6 +183,10 @@ static bool add_container(struct runtimes *runtimes, const struct root *root, co
 	else if (HASH_COUNT(runtimes->known) >= MAX_CONTAINERS)
 		evict(runtimes);
 	HASH_ADD_STR(runtimes->known, key, known);
+	if (!HASH_TOOK(known)) {
+		free(known);
+		return true;
+	}
 	runtimes->version++;
 	return true;
 }
@@ -238,16 +242,19 @@ static struct watch *start_watch(struct runtimes *runtimes, const struct root *r
 	if (watch)
 		return NULL;
 	watch = calloc(1, sizeof(*watch) + strlen(path) + 1);
-	if (!watch) {
-		inotify_rm_watch(runtimes->inotify_fd, id);
-		return NULL;
-	}
+	if (!watch)
+		goto no_memory;
 	watch->id = id;
 	watch->root = root;
 	watch->level = level;
 	strcpy(watch->path, path);
 	HASH_ADD_INT(runtimes->watches, id, watch);
-	return watch;
+	if (HASH_TOOK(watch))
+		return watch;
+	free(watch);
+no_memory:
+	inotify_rm_watch(runtimes->inotify_fd, id);
+	return NULL;
 }
 
 static void enter(struct runtimes *runtimes, const struct root *root, unsigned level,

@@ -300,7 +300,7 @@ static json_t *json_name(const char *name)
 
 	if (json)
 		return json;
-	for (i = 0; name[i] && i < sizeof(copy) - 1; i++)
+	for (i = 0; i < sizeof(copy) - 1 && name[i]; i++)
 		copy[i] = (unsigned char)name[i] < 0x80 ? name[i] : '?';
 	copy[i] = '\0';
 	return json_string(copy);
@@ -312,25 +312,29 @@ static json_t *json_latency(const struct zoom_latency *latency)
 			 latency->p99, "max", latency->max);
 }
 
-static json_t *json_ledger(const struct zoom_ledger *ledger)
+static json_t *json_waits(const double wait[WAIT_REASON_COUNT])
 {
 	json_t *waits = json_object();
-	json_t *json = json_pack("{s:i, s:o, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:o}", "pid",
-				 ledger->pid, "comm", json_name(ledger->comm), "ended",
-				 ledger->ended, "seen_seconds", ledger->seen, "cpu_seconds",
-				 ledger->on_cpu, "run_queue_seconds", ledger->queued,
-				 "run_queue_max_seconds", ledger->queued_max, "voluntary_switches",
-				 (json_int_t)ledger->voluntary_switches, "involuntary_switches",
-				 (json_int_t)ledger->involuntary_switches, "wait_seconds", waits);
 
 	for (int reason = 0; reason < WAIT_REASON_COUNT; reason++)
-		json_object_set_new(waits, wait_reason_name((enum wait_reason)reason),
-				    json_real(ledger->wait[reason]));
-	if (ledger->tid)
-		json_object_set_new(json, "tid", json_integer(ledger->tid));
-	else
-		json_object_set_new(json, "threads", json_integer(ledger->threads));
-	return json;
+		if (json_object_set_new(waits, wait_reason_name((enum wait_reason)reason),
+					json_real(wait[reason]))) {
+			json_decref(waits);
+			return NULL;
+		}
+	return waits;
+}
+
+static json_t *json_ledger(const struct zoom_ledger *ledger)
+{
+	return json_pack(
+		"{s:i, s:o, s:b, s:f, s:f, s:f, s:f, s:I, s:I, s:o, s:i}", "pid", ledger->pid,
+		"comm", json_name(ledger->comm), "ended", ledger->ended, "seen_seconds",
+		ledger->seen, "cpu_seconds", ledger->on_cpu, "run_queue_seconds", ledger->queued,
+		"run_queue_max_seconds", ledger->queued_max, "voluntary_switches",
+		(json_int_t)ledger->voluntary_switches, "involuntary_switches",
+		(json_int_t)ledger->involuntary_switches, "wait_seconds", json_waits(ledger->wait),
+		ledger->tid ? "tid" : "threads", ledger->tid ? ledger->tid : (int)ledger->threads);
 }
 
 static json_t *json_syscall(const struct zoom_syscall *syscall)
@@ -342,47 +346,48 @@ static json_t *json_syscall(const struct zoom_syscall *syscall)
 			 "duration_seconds", json_latency(&syscall->duration));
 }
 
+static json_t *json_direction(const struct zoom_descriptor *descriptor, int direction)
+{
+	return json_pack("{s:I, s:I, s:I, s:o}", "calls",
+			 (json_int_t)descriptor->direction[direction].duration.count, "errors",
+			 (json_int_t)descriptor->direction[direction].errors, "bytes",
+			 (json_int_t)descriptor->direction[direction].bytes, "duration_seconds",
+			 json_latency(&descriptor->direction[direction].duration));
+}
+
 static json_t *json_descriptor(const struct zoom_descriptor *descriptor)
 {
-	static const char *const names[] = { "read", "write" };
-	json_t *json = json_pack("{s:i, s:i, s:s, s:o, s:i, s:I}", "pid", descriptor->pid, "fd",
-				 (int)descriptor->fd, "kind", descriptor->kind, "what",
-				 json_name(descriptor->what), "files", (int)descriptor->files,
-				 "other_calls", (json_int_t)descriptor->other_calls);
-
-	for (int i = 0; i < ZOOM_DIRECTIONS; i++)
-		json_object_set_new(json, names[i],
-				    json_pack("{s:I, s:I, s:I, s:o}", "calls",
-					      (json_int_t)descriptor->direction[i].duration.count,
-					      "errors", (json_int_t)descriptor->direction[i].errors,
-					      "bytes", (json_int_t)descriptor->direction[i].bytes,
-					      "duration_seconds",
-					      json_latency(&descriptor->direction[i].duration)));
-	return json;
+	return json_pack("{s:i, s:i, s:s, s:o, s:i, s:I, s:o, s:o}", "pid", descriptor->pid, "fd",
+			 (int)descriptor->fd, "kind", descriptor->kind, "what",
+			 json_name(descriptor->what), "files", (int)descriptor->files,
+			 "other_calls", (json_int_t)descriptor->other_calls, "read",
+			 json_direction(descriptor, ZOOM_READ), "write",
+			 json_direction(descriptor, ZOOM_WRITE));
 }
 
 int zoom_print_json(const struct zoom_result *result, FILE *out)
 {
 	json_t *processes = json_array(), *threads = json_array(), *syscalls = json_array(),
 	       *descriptors = json_array(), *document;
-	int err;
+	int err = 0;
 
 	for (size_t i = 0; i < result->n_processes; i++)
-		json_array_append_new(processes, json_ledger(&result->processes[i]));
+		err |= json_array_append_new(processes, json_ledger(&result->processes[i]));
 	for (size_t i = 0; i < result->n_threads; i++)
-		json_array_append_new(threads, json_ledger(&result->threads[i]));
+		err |= json_array_append_new(threads, json_ledger(&result->threads[i]));
 	for (size_t i = 0; i < result->n_syscalls; i++)
-		json_array_append_new(syscalls, json_syscall(&result->syscalls[i]));
+		err |= json_array_append_new(syscalls, json_syscall(&result->syscalls[i]));
 	for (size_t i = 0; i < result->n_descriptors; i++)
-		json_array_append_new(descriptors, json_descriptor(&result->descriptors[i]));
+		err |= json_array_append_new(descriptors, json_descriptor(&result->descriptors[i]));
 	document =
 		json_pack("{s:o, s:s, s:f, s:I, s:o, s:o, s:o, s:o}", "target",
 			  json_name(result->target), "ended", result->ended, "seconds",
 			  result->seconds, "lost", (json_int_t)result->lost, "processes", processes,
 			  "threads", threads, "syscalls", syscalls, "descriptors", descriptors);
-	err = document ? json_dumpf(document, out, JSON_COMPACT) : -1;
+	if (!document || err || json_dumpf(document, out, JSON_COMPACT))
+		err = -ENOMEM;
 	json_decref(document);
 	if (!err)
 		fputc('\n', out);
-	return err ? -ENOMEM : 0;
+	return err;
 }

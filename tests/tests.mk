@@ -10,7 +10,13 @@ PEERS	:= $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/peers/test_*.c))
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(HARNESS) $(LIBRARY)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(SANITIZE) -o $@ $(BUILD)/obj/tests/$*.o $(HARNESS) $(LIBRARY) $(PKG_LIBS) -lcmocka
+	$(Q)$(CC) $(SANITIZE) $(WRAP) -o $@ $(BUILD)/obj/tests/$*.o $(HARNESS) $(LIBRARY) $(PKG_LIBS) -lcmocka
+
+# In these programs allocations fail on command: tests/harness/out_of_memory.c.
+OUT_OF_MEMORY_TESTS := unit/test_out_of_memory live/test_no_memory
+WRAPPED	:= malloc calloc realloc reallocarray strdup strndup asprintf vasprintf fopen fmemopen open_memstream fdopendir opendir \
+	mnt_new_table mnt_new_iter
+$(OUT_OF_MEMORY_TESTS:%=$(BUILD)/tests/%): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
 
 .SECONDARY:
 
