@@ -102,11 +102,10 @@ FUZZ	:= $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBRARY)
 	$(call say,LINK,$@)
-	@mkdir -p $(@D) $(BUILD)/corpus/$*
+	@mkdir -p $(@D)
 	$(Q)$(CC) $(SANITIZE) -fsanitize=fuzzer -o $@ $< $(LIBRARY) $(PKG_LIBS)
 fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/%)
-	$(Q)set -e; for target in $(FUZZ); do $(BUILD)/tests/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \
-		-print_final_stats=1 $(BUILD)/corpus/$$target tests/fuzz/$${target#fuzz_}; done
+	$(Q)sh tests/fuzz/run.sh $(BUILD) $(FUZZ_SECONDS) $(FUZZ)
 fuzz: deps-check
 	$(Q)$(MAKE) --no-print-directory BUILD=build-fuzz CC=clang CFLAGS='-O1 -g' \
 		SANITIZE='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all' fuzz-programs
