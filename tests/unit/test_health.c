@@ -798,13 +798,13 @@ static void pages_are_read_while_judging(void **state)
 	pthread_t thread;
 
 	assert_int_equal(pthread_create(&thread, NULL, read_pages, &reader), 0);
-	/* until the reader, too, has had its turn */
-	for (int i = 0; i < 30 || (i < 100000 && !atomic_load(&reader.pages)); i++) {
+	for (unsigned i = 0; i < 30; i++) {
 		world_begin(world);
 		put_cpu(world, i, i, 0);
 		put_waits(world, 0, 1000, (uint64_t)i * 1000 + 1, 0, 0);
 		world_judge(world, 10 + i);
-		sched_yield();
+		while (atomic_load(&reader.pages) < i) /* both have their turns */
+			sched_yield();
 	}
 	atomic_store(&reader.stop, true);
 	pthread_join(thread, NULL);
