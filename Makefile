@@ -62,9 +62,10 @@ help:
 ## sudo make run    deps, build, and run the agent in the foreground on 127.0.0.1:9797
 ## sudo make test   deps, build, and every test; make test-unit needs no root
 ## sudo make bench  cost and speed beside the peers, as one table
-## make check       formatting, linters, warnings as errors under gcc, clang and for arm64
+## make check       formatting, cppcheck, clang-tidy, warnings as errors under gcc, clang and for arm64
 ## make asan, tsan  the unit tests under the sanitizers
 ## make fuzz        every fuzz target for FUZZ_SECONDS (60) each
+## make coverage    what the tests run of the agent, by folder; by line in build-coverage/html
 ## make install     binary, unit, config, man page under DESTDIR and PREFIX
 ## make clean       remove build/
 ## Each of deps, build, test-unit and install takes ARCH=arm64 and then cross-builds to build-arm64/.
@@ -75,7 +76,7 @@ APT_BUILD := gcc make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g
 APT_TEST := libcmocka-dev libbpf-tools e2fsprogs fio nginx-light wrk curl iptables iproute2 util-linux prometheus prometheus-node-exporter python3 python3-prometheus-client apache2-utils procps runc openssl
 APT_BENCH := bpftrace
 APT_CROSS := gcc-aarch64-linux-gnu qemu-user
-APT_CHECK := clang-format clang-tidy cppcheck libclang-rt-14-dev shellcheck
+APT_CHECK := clang-format clang-tidy cppcheck gcovr libclang-rt-14-dev shellcheck
 DNF_BUILD := gcc make pkgconf-pkg-config clang llvm bpftool libbpf-devel elfutils-libelf-devel zlib-devel libmicrohttpd-devel libyaml-devel jansson-devel libcurl-devel libmount-devel http-parser-devel uthash-devel
 DNF_TEST := libcmocka-devel e2fsprogs fio nginx wrk curl iptables iproute util-linux python3 httpd-tools procps-ng runc openssl
 
@@ -90,7 +91,7 @@ deps-test: deps
 deps-bench: deps-test
 	$(call install_packages,$(APT_BENCH),)
 deps-check: deps-test
-	$(call install_packages,$(APT_CHECK) $(APT_CROSS),clang-tools-extra cppcheck ShellCheck)
+	$(call install_packages,$(APT_CHECK) $(APT_CROSS),clang-tools-extra cppcheck gcovr ShellCheck)
 .PHONY: deps-test deps-bench deps-check
 
 # ---- for another architecture ------------------------------------------------------------------

@@ -207,7 +207,7 @@ static uint64_t split_user_ns(struct user_share *share, const struct sched_row *
 		system = sum->system_ns;
 	}
 	share->user_ns +=
-		user + system
+		user + system > 0
 			? (uint64_t)((double)grown_ns * (double)user / (double)(user + system))
 			: grown_ns;
 	share->on_cpu_ns = sum->on_cpu_ns;
