@@ -394,8 +394,49 @@ static __always_inline struct connection *connection_new(struct sock *sk, struct
 	return connection;
 }
 
-/* The bounds of the verifier's patience and of a call's share of time: some 100 chunks or pipelined requests. */
-#define STEPS_MAX 512
+/* A call's share of time: some 100 chunks or pipelined requests; and the verifier's patience, where it walks each. */
+#define STEPS_MAX	 512
+#define STEPS_MAX_WALKED 64
+
+struct walk {
+	struct connection *connection;
+	struct http1_stream *stream;
+	struct work *work;
+	bool is_over; /* the rest of the call's data is not to be looked at */
+};
+
+static __always_inline void walk_step(struct walk *walk)
+{
+	__u32 events = requests_step(walk->stream, &walk->work->view);
+
+	walk->is_over = events & HTTP1_CALL_OVER;
+	if (events & ~HTTP1_CALL_OVER)
+		walk->is_over |= requests_met(walk->connection, walk->work, events);
+}
+
+static long walk_on(__u32 i, void *context)
+{
+	struct walk *walk = context;
+
+	walk_step(walk);
+	return walk->is_over;
+}
+
+/* Through the data of the call; one step is the usual. Returns false when so many steps did not do. */
+static __always_inline bool walk_through(struct walk *walk)
+{
+	walk_step(walk);
+	if (walk->is_over)
+		return true;
+	/* Before 5.17 there is no such helper (e6f2dd0f8067). */
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(STEPS_MAX, walk_on, walk, 0);
+		return walk->is_over;
+	}
+	for (int i = 0; i < STEPS_MAX_WALKED && !walk->is_over; i++)
+		walk_step(walk);
+	return walk->is_over;
+}
 
 static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
 {
@@ -403,7 +444,8 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	struct connection *connection;
 	struct http1_stream *stream;
 	struct work *work;
-	bool is_lost = false, is_over = false;
+	struct walk walk;
+	bool is_lost = false;
 
 	if (!tcp)
 		return;
@@ -457,14 +499,8 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	}
 	if (work->is_response)
 		expect_response(connection);
-	for (int i = 0; i < STEPS_MAX && !is_over; i++) {
-		__u32 events = requests_step(stream, &work->view);
-
-		is_over = events & HTTP1_CALL_OVER;
-		if (events & ~HTTP1_CALL_OVER)
-			is_over |= requests_met(connection, work, events);
-	}
-	if (!is_over)
+	walk = (struct walk){ .connection = connection, .stream = stream, .work = work };
+	if (!walk_through(&walk))
 		framing_lost(connection, work, false);
 
 	if (work->is_response) {

@@ -82,6 +82,7 @@ enum {
 
 enum bpf_func_id {
 	BPF_FUNC_get_func_ret = 184, /* to ask whether there is such a helper */
+	BPF_FUNC_loop = 181,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

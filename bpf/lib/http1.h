@@ -60,6 +60,18 @@ struct http1_stream {
 	__u8 carried[HTTP1_CARRY];
 };
 
+/*
+ * The loops below leave what they found in memory and forget it: each number of rounds that a register holds the
+ * verifier would follow on to the end of the program.
+ */
+#define http1_forget() asm volatile("" ::: "memory")
+
+/* All ones when two bytes are equal, else 0; without a branch. */
+http1_inline __u64 http1_equal(__u64 a, __u64 b)
+{
+	return (__u64)(((long long)((a ^ b) - 1)) >> 63);
+}
+
 http1_inline __u8 http1_method(__u64 word)
 {
 	const __u64 four = 0xffffffffULL, five = 0xffffffffffULL, six = 0xffffffffffffULL,
@@ -117,22 +129,24 @@ http1_inline __u32 http1_ended(struct http1_stream *stream, __u32 how)
 http1_inline __u32 http1_request_start(struct http1_stream *stream, struct http1_view *view,
 				       __u64 word)
 {
-	__u32 at = view->at, end = view->end;
+	__u32 at = view->at, end = view->end, i;
 
 	stream->method = http1_method(word);
 	if (stream->method == HTTP1_METHOD_OTHER) {
-		for (__u32 i = 0;; i++) {
+		for (i = 0; i <= HTTP1_OTHER_METHOD_LONGEST; i++) {
 			__u8 byte = http1_byte(view, at + i);
 
-			if (i > HTTP1_OTHER_METHOD_LONGEST)
-				return http1_broken(stream);
-			if (at + i >= end)
-				return HTTP1_WANTS_MORE;
-			if (byte == ' ' && i > 0)
-				break;
 			if ((byte < 'A' || byte > 'Z') && byte != '-' && byte != '_')
-				return http1_broken(stream);
+				break;
 		}
+		view->cursor = at + i;
+		http1_forget();
+		if (view->cursor - at > HTTP1_OTHER_METHOD_LONGEST)
+			return http1_broken(stream);
+		if (view->cursor >= end)
+			return HTTP1_WANTS_MORE;
+		if (view->cursor == at || http1_byte(view, view->cursor) != ' ')
+			return http1_broken(stream);
 	}
 	stream->phase = HTTP1_REQUEST_LINE;
 	return 0;
@@ -175,13 +189,15 @@ http1_inline __u32 http1_start(struct http1_stream *stream, struct http1_view *v
 				   : http1_request_start(stream, view, word);
 }
 
-#define HTTP1_WORDS_A_STEP 40
+#define HTTP1_WORDS_A_STEP 12
 
-/* Counts as a request only once its line ends in a version: many protocols start with a word. */
-http1_inline __u32 http1_request_line(struct http1_stream *stream, struct http1_view *view)
+/*
+ * Moves view->cursor to the next newline, with view->value then true; or over so many words without one, perhaps
+ * beyond the end.
+ */
+http1_inline void http1_find_newline(struct http1_view *view)
 {
-	const __u32 tail = 10; /* " HTTP/1.1\r" */
-	__u32 at = view->at, end = view->end, newline, stop;
+	__u32 at = view->cursor, end = view->end;
 	__u64 marks = 0;
 
 	for (__u32 i = 0; i < HTTP1_WORDS_A_STEP && at < end; i++) {
@@ -190,23 +206,35 @@ http1_inline __u32 http1_request_line(struct http1_stream *stream, struct http1_
 			break;
 		at += 8;
 	}
-	if (!marks) {
-		if (at < end) {
-			view->at = at - tail; /* at least 512 bytes on */
+	view->value = marks != 0;
+	view->cursor = at + (marks ? http1_first(marks) : 0);
+	http1_forget();
+}
+
+/* Counts as a request only once its line ends in a version: many protocols start with a word. */
+http1_inline __u32 http1_request_line(struct http1_stream *stream, struct http1_view *view)
+{
+	const __u32 tail = 10; /* " HTTP/1.1\r" */
+	__u32 at = view->at, end = view->end, stop;
+
+	view->cursor = at;
+	http1_find_newline(view);
+	stop = view->cursor;
+	if (!view->value) {
+		if (stop < end) {
+			view->at = stop - tail; /* at least 86 bytes on */
 			return 0;
 		}
-		if (end - view->at > tail)
+		if (end - at > tail)
 			view->at = end - tail;
 		return HTTP1_WANTS_MORE;
 	}
-	newline = at + http1_first(marks);
-	stop = newline;
 	if (http1_byte(view, stop - 1) == '\r')
 		stop--;
-	if (stop < view->at + 9 || http1_byte(view, stop - 9) != ' ' ||
+	if (stop < at + 9 || http1_byte(view, stop - 9) != ' ' ||
 	    !http1_is_version(http1_word(view, stop - 8)))
 		return http1_broken(stream);
-	view->at = newline + 1;
+	view->at = view->cursor + 1;
 	stream->phase = HTTP1_LINE_START;
 	view->met = HTTP1_STARTED;
 	return 0;
@@ -286,71 +314,100 @@ http1_inline int http1_is_coding(const struct http1_view *view, __u64 word, __u6
 	       http1_byte(view, view->at + 17) == ':';
 }
 
-#define HTTP1_LENGTH_MAX 1000000000000000000ULL
+/* Moves view->cursor over blanks, as many as a unit may have. */
+http1_inline void http1_skip_blanks(struct http1_view *view)
+{
+	__u32 cursor = view->cursor, i;
+
+	for (i = 0; i < HTTP1_CARRY; i++) {
+		__u8 byte = http1_byte(view, cursor + i);
+
+		if (byte != ' ' && byte != '\t' && byte != '\r')
+			break;
+	}
+	view->cursor = cursor + i;
+	http1_forget();
+}
+
+/* The same over digits, with view->value the number they make; view->excess is not 0 when that is far too large. */
+http1_inline void http1_digits(struct http1_view *view)
+{
+	__u32 cursor = view->cursor, i;
+	__u64 value = 0, excess = 0;
+
+	for (i = 0; i < HTTP1_CARRY; i++) {
+		__u8 digit = http1_byte(view, cursor + i) - '0';
+
+		if (digit > 9)
+			break;
+		excess |= value >> 59;
+		value = value * 10 + digit;
+	}
+	view->value = value;
+	view->cursor = cursor + i;
+	view->excess = excess;
+	http1_forget();
+}
 
 /* Digits up to the line's end; the line is at most HTTP1_CARRY bytes long. */
 http1_inline __u32 http1_content_length(struct http1_stream *stream, struct http1_view *view)
 {
-	__u32 at = view->at, end = view->end;
-	int has_digits = 0, is_over = 0;
-	__u64 value = 0;
+	__u32 start;
 
-	for (__u32 i = HTTP1_LENGTH_NAME; i < HTTP1_CARRY; i++) {
-		__u8 byte = http1_byte(view, at + i), digit = byte - '0';
-
-		if (at + i >= end)
-			return HTTP1_WANTS_MORE;
-		if (digit <= 9) {
-			if (is_over || value >= HTTP1_LENGTH_MAX)
-				break;
-			value = value * 10 + digit;
-			has_digits = 1;
-		} else if (byte == ' ' || byte == '\t' || byte == '\r') {
-			is_over = has_digits;
-		} else if (byte == '\n' && has_digits) {
-			if ((stream->flags & HTTP1_HAS_LENGTH) && stream->left != value)
-				break;
-			stream->left = value;
-			stream->flags |= HTTP1_HAS_LENGTH;
-			stream->phase = HTTP1_LINE_START;
-			view->at = at + i + 1;
-			return 0;
-		} else {
-			break;
-		}
-	}
-	return http1_broken(stream);
+	view->cursor = view->at + HTTP1_LENGTH_NAME;
+	http1_skip_blanks(view);
+	start = view->cursor;
+	http1_digits(view);
+	if (view->cursor != start)
+		http1_skip_blanks(view);
+	if (view->excess || view->cursor - view->at >= HTTP1_CARRY)
+		return http1_broken(stream);
+	if (view->cursor >= view->end)
+		return HTTP1_WANTS_MORE;
+	if (view->cursor == start || http1_byte(view, view->cursor) != '\n' ||
+	    ((stream->flags & HTTP1_HAS_LENGTH) && stream->left != view->value))
+		return http1_broken(stream);
+	stream->left = view->value;
+	stream->flags |= HTTP1_HAS_LENGTH;
+	stream->phase = HTTP1_LINE_START;
+	view->at = view->cursor + 1;
+	return 0;
 }
 
 /* Only the last coding matters: chunked or not. */
 http1_inline __u32 http1_transfer_encoding(struct http1_stream *stream, struct http1_view *view)
 {
 	const __u64 chunked = HTTP1_WORD('d', 'e', 'k', 'n', 'u', 'h', 'c', 0); /* as shifted in */
-	__u32 at = view->at;
+	__u32 start = view->at + HTTP1_CODING_NAME - 1, i;
 	__u64 last = 0;
+	__u8 before;
 
-	for (__u32 i = HTTP1_CODING_NAME - 1; i < HTTP1_CARRY; i++) {
-		__u8 byte = http1_byte(view, at + i);
+	for (i = 0; i < HTTP1_CARRY - HTTP1_CODING_NAME + 1; i++) {
+		__u64 byte = http1_byte(view, start + i), keep;
 
-		if (at + i >= view->end)
-			return HTTP1_WANTS_MORE;
-		if (byte == '\n') {
-			__u8 before = last >> 56;
-
-			stream->flags &= ~(HTTP1_CHUNKED | HTTP1_OTHER_CODING);
-			if ((last & 0xffffffffffffffULL) == chunked &&
-			    (before == ':' || before == ','))
-				stream->flags |= HTTP1_CHUNKED;
-			else
-				stream->flags |= HTTP1_OTHER_CODING;
-			stream->phase = HTTP1_LINE_START;
-			view->at = at + i + 1;
-			return 0;
-		}
-		if (byte != ' ' && byte != '\t' && byte != '\r')
-			last = last << 8 | byte | 0x20; /* lower case, and no matter for the rest */
+		if (byte == '\n')
+			break;
+		/* blanks do not count; all others in lower case, no matter for the rest */
+		keep = ~http1_equal(byte, ' ') & ~http1_equal(byte, '\t') &
+		       ~http1_equal(byte, '\r');
+		last = last << (keep & 8) | (keep & (byte | 0x20));
 	}
-	return http1_broken(stream);
+	view->cursor = start + i;
+	view->value = last;
+	http1_forget();
+	if (view->cursor >= view->end)
+		return view->end - view->at < HTTP1_CARRY ? HTTP1_WANTS_MORE : http1_broken(stream);
+	if (http1_byte(view, view->cursor) != '\n')
+		return http1_broken(stream);
+	before = view->value >> 56;
+	stream->flags &= ~(HTTP1_CHUNKED | HTTP1_OTHER_CODING);
+	if ((view->value & 0xffffffffffffffULL) == chunked && (before == ':' || before == ','))
+		stream->flags |= HTTP1_CHUNKED;
+	else
+		stream->flags |= HTTP1_OTHER_CODING;
+	stream->phase = HTTP1_LINE_START;
+	view->at = view->cursor + 1;
+	return 0;
 }
 
 /*
@@ -383,54 +440,45 @@ http1_outline __u32 http1_field(struct http1_stream *stream, struct http1_view *
 	return 0;
 }
 
+#define HTTP1_LINES_A_STEP 10
+
 /* Goes through header lines, as many as one step allows. */
 http1_inline __u32 http1_lines(struct http1_stream *stream, struct http1_view *view)
 {
-	__u32 at = view->at, end = view->end, events;
-	__u8 phase = stream->phase;
+	for (__u32 i = 0; i < HTTP1_LINES_A_STEP; i++) {
+		__u32 at = view->at, end = view->end, events;
+		__u64 word = http1_word(view, at);
+		__u8 first = word;
 
-	for (__u32 i = 0; i < HTTP1_WORDS_A_STEP && at < end; i++) {
-		__u64 word = http1_word(view, at), marks;
-
-		if (phase == HTTP1_LINE_START) {
-			__u8 first = word;
-
-			view->at = at;
-			stream->phase = phase;
-			if (first <= '\r') {
-				if (first == '\r' && at + 1 >= end)
-					return HTTP1_WANTS_MORE;
-				if (first == '\n' || (word & 0xffff) == ('\n' << 8 | '\r')) {
-					view->at = at + (first == '\n' ? 1 : 2);
-					return http1_head_ended(stream);
+		if (at >= end)
+			return HTTP1_WANTS_MORE;
+		if (stream->phase == HTTP1_LINE_START) {
+			if (first == '\r' && at + 1 >= end)
+				return HTTP1_WANTS_MORE;
+			if (first == '\n' || (word & 0xffff) == ('\n' << 8 | '\r')) {
+				view->at = at + (first == '\n' ? 1 : 2);
+				return http1_head_ended(stream);
+			}
+			if ((first | 0x20) == 'c' || (first | 0x20) == 't') {
+				view->value = http1_may_be_field(view, word, end - at);
+				http1_forget();
+				if (view->value) {
+					events = http1_field(stream, view);
+					if (events)
+						return events;
+					continue;
 				}
-			} else if (((first | 0x20) == 'c' || (first | 0x20) == 't') &&
-				   http1_may_be_field(view, word, end - at)) {
-				events = http1_field(stream, view);
-				if (events)
-					return events;
-				at = view->at;
-				phase = stream->phase;
-				continue;
 			}
 		}
-		marks = http1_newlines(word);
-		while (!marks && i < HTTP1_WORDS_A_STEP) {
-			i++;
-			at += 8;
-			if (at >= end)
-				break;
-			marks = http1_newlines(http1_word(view, at));
-		}
-		phase = HTTP1_LINE;
-		if (marks) {
-			phase = HTTP1_LINE_START;
-			at += http1_first(marks) + 1;
-		}
+		view->cursor = at;
+		http1_find_newline(view);
+		stream->phase = view->value ? HTTP1_LINE_START : HTTP1_LINE;
+		view->at = view->cursor + (__u32)view->value;
+		if (view->at > view->end)
+			view->at = view->end;
+		http1_forget();
 	}
-	view->at = at < end ? at : end;
-	stream->phase = phase;
-	return at < end ? 0 : HTTP1_WANTS_MORE;
+	return 0;
 }
 
 http1_inline __u32 http1_chunk_size(struct http1_stream *stream, struct http1_view *view)

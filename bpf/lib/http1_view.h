@@ -43,7 +43,9 @@ struct http1_view {
 	__u32 at, end; /* unread bytes of the window */
 	__u32 wants_more; /* the unread bytes are only a part of what is needed */
 	__u32 met; /* events of the step under way */
-	__u32 pad;
+	__u32 cursor; /* within the unit that is being read */
+	__u64 value; /* of a number in it … */
+	__u64 excess; /* … and bits beyond its limit */
 	__u8 window[HTTP1_WINDOW + HTTP1_PAD];
 };
 
