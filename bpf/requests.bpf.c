@@ -372,13 +372,16 @@ static __always_inline bool is_tcp(const struct sock *sk)
 	return (family == AF_INET || family == AF_INET6) && sk->sk_protocol == IPPROTO_TCP;
 }
 
-static __always_inline struct connection *connection_new(struct sock *sk, struct tcp_sock *tcp,
-							 bool is_send)
+static __always_inline struct connection *connection_new(struct sock *sk, bool is_send)
 {
-	bool is_new = is_send ? tcp->bytes_received == 0 : tcp->bytes_sent == 0;
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct connection *connection;
+	bool is_new;
 
+	if (!tcp)
+		return NULL;
+	is_new = is_send ? tcp->bytes_received == 0 : tcp->bytes_sent == 0;
 	connection = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!connection) {
 		count_loss(LOSS_NO_SOCKET_STATE);
@@ -388,8 +391,7 @@ static __always_inline struct connection *connection_new(struct sock *sk, struct
 	connection->response.is_response = 1;
 	connection->role = ROLE_UNDECIDED;
 	connection->tentative_role = is_send ? ROLE_CLIENT : ROLE_SERVER;
-	/* A raw or netlink socket may have the protocol's number, too. */
-	if (!find_entity(connection) || (task->flags & PF_KTHREAD) || !is_tcp(sk))
+	if (!find_entity(connection) || (task->flags & PF_KTHREAD))
 		connection->role = ROLE_IGNORED;
 	return connection;
 }
@@ -440,18 +442,17 @@ static __always_inline bool walk_through(struct walk *walk)
 
 static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
 {
-	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 	struct connection *connection;
 	struct http1_stream *stream;
 	struct work *work;
 	struct walk walk;
 	bool is_lost = false;
 
-	if (!tcp)
+	if (!is_tcp(sk))
 		return;
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection) {
-		connection = connection_new(sk, tcp, is_send);
+		connection = connection_new(sk, is_send);
 		if (!connection)
 			return;
 	}
@@ -460,8 +461,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 	if (!work)
 		return;
-	work->now_ns = bpf_core_field_exists(tcp->tcp_clock_cache) ? tcp->tcp_clock_cache
-								   : bpf_ktime_get_ns();
+	work->now_ns = tcp_clock_ns(sk);
 	if (connection->role == ROLE_UNDECIDED) {
 		__u8 role = is_send ? ROLE_CLIENT : ROLE_SERVER;
 

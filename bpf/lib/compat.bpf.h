@@ -96,6 +96,36 @@ static __always_inline __u64 queue_throttled_ns(struct task_struct *task)
 	return bpf_ktime_get_ns();
 }
 
+/*
+ * A pointer of another type, to be read only; free of cost. What is read through it the verifier does not trust, nor does it
+ * then look through all types of the kernel for how far it may. From 6.2 (a35b9af4ec2c).
+ */
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+static __always_inline bool task_uses_io_uring(const struct task_struct *task)
+{
+	if (bpf_rdonly_cast)
+		task = bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
+	return task->io_uring;
+}
+
+/* When TCP last sent or received a segment on this socket, which must be its; else, before 6.13, now. */
+static __always_inline __u64 tcp_clock_ns(struct sock *sk)
+{
+	struct tcp_sock *tcp = (struct tcp_sock *)sk;
+
+	if (!bpf_core_field_exists(tcp->tcp_clock_cache))
+		return bpf_ktime_get_ns();
+	if (bpf_rdonly_cast) {
+		tcp = bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	} else {
+		tcp = bpf_skc_to_tcp_sock(sk);
+		if (!tcp)
+			return 0;
+	}
+	return tcp->tcp_clock_cache;
+}
+
 /* Bytes a thread made disks read, and made them write sooner or later; 0 without CONFIG_TASK_IO_ACCOUNTING. */
 static __always_inline __u64 task_read_bytes(struct task_struct *task)
 {

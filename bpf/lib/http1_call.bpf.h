@@ -76,7 +76,7 @@ static __always_inline void http1_open_call(struct http1_view *view, struct sock
 	__u64 buffer = syscall_argument(regs, 1);
 
 	if (!readable || task_is_compat(task) || (task->flags & (PF_KTHREAD | PF_IO_WORKER)) ||
-	    (task->io_uring && !call_is_on(task, sk, syscall_argument(regs, 0))))
+	    (task_uses_io_uring(task) && !call_is_on(task, sk, syscall_argument(regs, 0))))
 		goto length_only;
 	switch (syscall_number(regs)) {
 	case NR_read:
