@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "agent/entity.h"
 #include "agent/lifecycle_internal.h"
 #include "agent/log.h"
 
@@ -130,7 +131,7 @@ static int share_task_states(struct probe *probe)
 
 	if (!map || probe->environment->task_states_fd < 0)
 		return 0;
-	probe->borrows_task_states = true;
+	probe->borrows_task_states = probe->desc != &probe_entity;
 	err = bpf_map__reuse_fd(map, probe->environment->task_states_fd);
 	return err ? fail(probe, err, "cannot share the task storage: %s", strerror(-err)) : 0;
 }

@@ -22,7 +22,7 @@ struct probe_environment {
 	struct entity_table *entities; /* NULL until there is one: labels are then empty */
 	unsigned cpus; /* possible ones */
 	unsigned max_entities;
-	int task_states_fd; /* the shared task storage; -1 while the object that owns it is being made */
+	int task_states_fd; /* the shared task storage; -1: each object makes its own */
 };
 
 enum probe_state {

@@ -42,7 +42,7 @@ struct probe {
 	struct probe_loss losses[PROBE_MAX_LOSSES];
 	size_t n_losses;
 	bool loaded;
-	bool borrows_task_states; /* the shared map: counted where it is owned */
+	bool borrows_task_states; /* the shared map: counted with the entity table */
 };
 
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "agent/log.h"
 #include "agent/probe_set.h"
+#include "task.skel.h"
 
 const struct probe_desc *const all_probes[] = {
 #define PROBE(name) &probe_##name,
@@ -26,6 +27,7 @@ struct probe_set {
 	struct caps
 		*caps; /* while probes are being started: it holds the kernel's types, some MiB */
 	struct probe *probes[1 + N_PROBES]; /* the entity table's first */
+	struct task_bpf *task_states;
 	struct entity_table *entities;
 	bool attaches;
 };
@@ -65,6 +67,7 @@ void probe_set_free(struct probe_set *set)
 			entity_table_free(set->entities);
 		probe_free(set->probes[i]);
 	}
+	task_bpf__destroy(set->task_states);
 	free(set);
 }
 
@@ -94,16 +97,29 @@ static void start_probe(struct probe_set *set, struct probe *probe)
 		probe_attach(probe);
 }
 
-/* Makes the table and lets the others share its task storage. */
-static void start_entities(struct probe_set *set)
+/* Before all others: they share it. */
+static int make_task_states(struct probe_set *set, char *error, size_t error_size)
+{
+	set->task_states = task_bpf__open_and_load();
+	if (!set->task_states) {
+		int err = -errno;
+
+		snprintf(error, error_size, "the kernel refuses the storage of threads: %s%s",
+			 strerror(-err),
+			 err == -EPERM ? " (needs CAP_BPF and CAP_PERFMON, or root)" : "");
+		return err;
+	}
+	set->environment.task_states_fd = bpf_map__fd(set->task_states->maps.task_states);
+	return 0;
+}
+
+/* First of all probes: the others count by its numbers. */
+static void attach_entities(struct probe_set *set)
 {
 	struct probe *probe = set->probes[0];
 
-	start_probe(set, probe);
+	probe_attach(probe);
 	if (probe_current_state(probe) == PROBE_FAILED)
-		return;
-	set->environment.task_states_fd = probe_map_fd(probe, "task_states");
-	if (!set->attaches)
 		return;
 	set->entities = entity_table_new(
 		probe, (uint64_t)config_int(set->environment.config, "entity_linger"));
@@ -166,12 +182,12 @@ static void *load_probes(void *context)
 }
 
 /*
- * Loads all but the first. Each probe is touched by one thread only, what they share is read only, and the threads are
+ * Each probe is touched by one thread only, what they share is read only, and the threads are
  * gone before anything is attached.
  */
 static void load_side_by_side(struct probe_set *set)
 {
-	struct loading loading = { .set = set, .next = 1 };
+	struct loading loading = { .set = set };
 	pthread_t threads[MAX_LOADERS - 1];
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	size_t n = 0;
@@ -215,10 +231,16 @@ int probe_set_start(struct probe_set *set, bool attach, char *error, size_t erro
 
 	if (err)
 		return err;
+	err = make_task_states(set, error, error_size);
+	if (err) {
+		forget_kernel(set);
+		return err;
+	}
 	set->attaches = attach;
 	report_avoided(set);
-	start_entities(set);
 	load_side_by_side(set);
+	if (attach)
+		attach_entities(set);
 	for (size_t i = 1; attach && i < 1 + N_PROBES; i++)
 		probe_attach(set->probes[i]);
 	for (size_t i = 0; attach && i < 1 + N_PROBES; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * State of a thread, in one task-storage map that all objects share (the core hands them the map of
- * bpf/entity.bpf.c). One map rather than one per probe: a lookup is the largest cost of a hot hook,
+ * bpf/task.bpf.c). One map rather than one per probe: a lookup is the largest cost of a hot hook,
  * and hooks need the entity anyway. A probe that keeps little per thread adds a field group here; one
  * that keeps much defines its own map.
  */
