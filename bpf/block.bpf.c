@@ -88,7 +88,7 @@ static __always_inline struct gendisk *disk_of(struct request *rq)
 
 	if (bpf_core_field_exists(old->rq_disk))
 		return old->rq_disk;
-	return rq->q->disk;
+	return READ_ONLY(request, rq)->q->disk;
 }
 
 static __always_inline enum block_status status_of_errno(int error)

@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
 #include "lib/task.bpf.h"
@@ -205,7 +206,7 @@ int udp_settle(struct bpf_iter__bpf_sk_storage_map *ctx)
 static __always_inline struct listen_key key_of(struct sock *sk)
 {
 	return (struct listen_key){
-		.network = sk->__sk_common.skc_net.net->ns.inum,
+		.network = READ_ONLY(sock, sk)->__sk_common.skc_net.net->ns.inum,
 		.port = sk->__sk_common.skc_num,
 	};
 }

@@ -95,6 +95,7 @@ static __always_inline void count_oom_kill(struct task_struct *task)
 /* What wait(2) will tell of the group: see wait_task_zombie(). */
 static __always_inline __u32 exit_status(struct task_struct *task)
 {
+	task = READ_ONLY(task_struct, task);
 	if (task->signal->flags & SIGNAL_GROUP_EXIT)
 		return task->signal->group_exit_code;
 	return task->group_leader->exit_code;
@@ -156,7 +157,8 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit_by_live, struct task_struct *task)
 {
 	count_awaited_victim(task);
-	if (task->signal->live.counter == 0 && mark_group(task, MARK_EXIT_COUNTED))
+	if (READ_ONLY(task_struct, task)->signal->live.counter == 0 &&
+	    mark_group(task, MARK_EXIT_COUNTED))
 		count_exit(task);
 	return 0;
 }

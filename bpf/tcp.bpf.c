@@ -275,8 +275,8 @@ static __always_inline enum tcp_failure failure_of(struct sock *sk)
 	switch (sk->sk_err) {
 	case 0:
 		/* The socket layer notes the attempt only once TCP has begun it. */
-		return sk->sk_socket->state == SS_UNCONNECTED ? TCP_FAILED_LOCAL
-							      : TCP_FAILED_ABORTED;
+		return READ_ONLY(sock, sk)->sk_socket->state == SS_UNCONNECTED ? TCP_FAILED_LOCAL
+									       : TCP_FAILED_ABORTED;
 	case ECONNABORTED:
 		return TCP_FAILED_ABORTED;
 	case ECONNREFUSED:

@@ -97,16 +97,22 @@ static __always_inline __u64 queue_throttled_ns(struct task_struct *task)
 }
 
 /*
- * A pointer of another type, to be read only; free of cost. What is read through it the verifier does not trust, nor does it
- * then look through all types of the kernel for how far it may. From 6.2 (a35b9af4ec2c).
+ * A pointer of another type, to be read only; free of cost. From 6.2 (a35b9af4ec2c).
  */
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 
-static __always_inline bool task_uses_io_uring(const struct task_struct *task)
+/*
+ * The same pointer, for following pointers in what it points to. For each of these, were it a trusted one, the verifier
+ * would look through all types of the kernel for whether to trust the next: a millisecond of the start.
+ */
+#define READ_ONLY(type, pointer)                                                                   \
+	(bpf_rdonly_cast                                                                           \
+		 ? (struct type *)bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(struct type))   \
+		 : (pointer))
+
+static __always_inline bool task_uses_io_uring(struct task_struct *task)
 {
-	if (bpf_rdonly_cast)
-		task = bpf_rdonly_cast(task, bpf_core_type_id_kernel(struct task_struct));
-	return task->io_uring;
+	return READ_ONLY(task_struct, task)->io_uring;
 }
 
 /* When TCP last sent or received a segment on this socket, which must be its; else, before 6.13, now. */
