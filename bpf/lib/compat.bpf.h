@@ -21,7 +21,11 @@ static __always_inline long syscall_number(const struct pt_regs *regs)
 #if defined(__TARGET_ARCH_x86)
 	return (long)regs->orig_ax;
 #elif defined(__TARGET_ARCH_arm64)
-	return regs->syscallno;
+	long number = regs->syscallno;
+
+	/* 32 bits wide there. Were the compiler to know, it would compare 32 bits of it, and a verifier before 6.4 forget. */
+	barrier_var(number);
+	return number;
 #endif
 }
 

@@ -64,13 +64,25 @@ static double line_sum(const char *path, const char *name)
 	return sum;
 }
 
-/* A vector of leadline_irqs_total is number:name, or the name alone. */
+/*
+ * A vector of leadline_irqs_total is number:name, or the name alone. Where interrupts between CPUs have a number (arm64),
+ * /proc/interrupts hides it, and the files of that number in /sys tell.
+ */
 static double hard_count_in_proc(const char *vector)
 {
-	char name[16];
+	char name[16], path[64], *text, *at;
+	double sum;
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(vector, ":"), vector);
-	return line_sum("/proc/interrupts", name);
+	if (strcmp(vector + strcspn(vector, ":"), ":IPI"))
+		return line_sum("/proc/interrupts", name);
+	snprintf(path, sizeof(path), "/sys/kernel/irq/%s/per_cpu_count", name);
+	text = read_file(path);
+	sum = strtod(text, &at);
+	while (*at == ',')
+		sum += strtod(at + 1, &at);
+	free(text);
+	return sum;
 }
 
 /* ---- workloads ---- */
