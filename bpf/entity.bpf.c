@@ -215,6 +215,7 @@ static __always_inline void adopt_task(struct task_struct *task)
 					     BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!state) {
 		count_loss(LOSS_NO_TASK_STATE);
+		request_refresh(); /* another attempt */
 		return;
 	}
 	assign_entity(state, entity_for(task, NULL), is_new);
@@ -262,6 +263,12 @@ int BPF_PROG(entity_newtask, struct task_struct *task)
 	return 0;
 }
 
+/* A pass costs about 1 us for each thread of the host: not worth it for a process of one, as all are that run exec. */
+static __always_inline bool has_other_threads(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, signal, live.counter) > 1;
+}
+
 /* Covers exec too, which renames; the other threads of a renamed leader wait for the next pass. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(entity_rename, struct task_struct *task, const char *comm)
@@ -269,7 +276,7 @@ int BPF_PROG(entity_rename, struct task_struct *task, const char *comm)
 	if (task->pid != task->tgid)
 		return 0;
 	refresh_task(task, comm);
-	if (!is_own(task))
+	if (has_other_threads(task) && !is_own(task))
 		request_refresh();
 	return 0;
 }
@@ -278,7 +285,8 @@ SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(entity_attach, struct cgroup *cgroup, const char *path, struct task_struct *task)
 {
 	refresh_task(task, NULL);
-	request_refresh();
+	if (has_other_threads(task))
+		request_refresh();
 	return 0;
 }
 
