@@ -17,6 +17,7 @@ struct draft {
 	size_t n, capacity;
 	uint64_t most_dropped;
 	bool has_remains; /* in this collection */
+	bool has_folded; /* ever: it has a series "other" that is not the probe's alone */
 };
 
 /* Labels of an entity, copied into the snapshot once per collection. */
@@ -287,10 +288,56 @@ static int label_other(struct snapshot *snapshot, const struct metric_desc *desc
 	return 0;
 }
 
+/* Adds a series to `other`, of which it may be the first. */
+static int fold(struct snapshot *snapshot, const struct metric_desc *desc, struct series *other,
+		const struct series *series, bool is_first)
+{
+	if (!is_first)
+		return series_merge(snapshot, desc, other, series, how_to_merge(desc));
+	if (desc->kind == METRIC_HISTOGRAM)
+		other->histogram = series->histogram;
+	else
+		other->value = series->value;
+	return 0;
+}
+
+/* The series `other` never goes backwards; where nothing is in it now, it is what it was. */
+static int level_other(struct snapshot *snapshot, const struct metric_desc *desc,
+		       struct series *other, const struct series *before, bool is_empty)
+{
+	if (!is_empty)
+		return desc->kind == METRIC_GAUGE
+			       ? 0
+			       : series_merge(snapshot, desc, other, before, MERGE_MAX);
+	/* it may point into the previous snapshot: copy what stays */
+	if (desc->kind == METRIC_HISTOGRAM)
+		return snapshot_copy_histogram(snapshot, desc, &before->histogram,
+					       &other->histogram);
+	other->value = before->value;
+	return 0;
+}
+
+static int append_other(struct draft *draft, const struct series *other)
+{
+	if (draft->n == draft->capacity) {
+		struct series *grown = realloc(draft->series, (draft->n + 1) * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		draft->series = grown;
+		draft->capacity = draft->n + 1;
+	}
+	draft->series[draft->n++] = *other;
+	qsort_r(draft->series, draft->n, sizeof(*draft->series), compare_series,
+		(void *)draft->desc);
+	return 0;
+}
+
 /*
  * Keeps a family within its cap. Series of the previous snapshot stay, so that none vanishes while it lives;
- * free places go to new ones in order; the rest is added up in one series labelled "other". That one never
- * goes backwards: when one of those folded into it ends, it stands still until the others have caught up.
+ * free places go to new ones in order; the rest is added up in one series labelled "other", together with what the
+ * probe itself has written under these labels. That one never goes backwards: when one of those folded into it
+ * ends, it stands still until the others have caught up.
  */
 static int fold_beyond_cap(struct registry *registry, struct draft *draft, size_t n_labels)
 {
@@ -300,75 +347,47 @@ static int fold_beyond_cap(struct registry *registry, struct draft *draft, size_
 	const struct family *before = NULL;
 	const struct series *other_before;
 	struct series other;
-	size_t known = 0, room, kept = 0;
-	bool has_other = false;
-	uint64_t dropped;
+	size_t known = 0, room, kept = 0, in_other = 0;
+	uint64_t dropped = 0;
 	int err;
 
 	if (!n_labels && !desc->per_entity)
 		return 0; /* its one series has the labels of `other`: none */
+	if (draft->n <= cap && !draft->has_folded)
+		return 0;
+	draft->has_folded = true;
 	if (registry->previous)
 		before = snapshot_family(registry->previous, desc->name);
 	err = label_other(snapshot, desc, &other, n_labels);
-	other_before = err ? NULL : family_find(before, &other);
-	if (err || (draft->n <= cap && !other_before))
+	if (err)
 		return err;
+	other_before = family_find(before, &other);
 
 	for (size_t i = 0; i < draft->n; i++)
-		known += family_find(before, &draft->series[i]) != NULL;
+		known += series_compare(desc, &draft->series[i], &other) &&
+			 family_find(before, &draft->series[i]);
 	room = cap > known ? cap - known : 0;
 	for (size_t i = 0; i < draft->n && !err; i++) {
 		struct series *series = &draft->series[i];
+		bool is_known = family_find(before, series) != NULL;
+		bool is_other = !series_compare(desc, series, &other);
 
-		if (!family_find(before, series) && room == 0) {
-			if (!has_other) {
-				other.value = 0;
-				if (desc->kind == METRIC_HISTOGRAM)
-					other.histogram = series->histogram;
-				else
-					other.value = series->value;
-				has_other = true;
-			} else {
-				err = series_merge(snapshot, desc, &other, series,
-						   how_to_merge(desc));
-			}
+		if (!is_other && (is_known || room > 0)) {
+			room -= !is_known;
+			draft->series[kept++] = *series;
 			continue;
 		}
-		if (!family_find(before, series))
-			room--;
-		draft->series[kept++] = *series;
+		err = fold(snapshot, desc, &other, series, in_other++ == 0);
+		dropped += !is_other;
 	}
-	dropped = draft->n - kept;
 	if (dropped > draft->most_dropped)
 		draft->most_dropped = dropped;
 	draft->n = kept;
-	if (err || (!has_other && !other_before))
+	if (!err && other_before)
+		err = level_other(snapshot, desc, &other, other_before, in_other == 0);
+	if (err || (!in_other && !other_before))
 		return err;
-
-	/* `other` may point into the previous snapshot: copy what stays. */
-	if (!has_other) {
-		if (desc->kind == METRIC_HISTOGRAM)
-			err = snapshot_copy_histogram(snapshot, desc, &other_before->histogram,
-						      &other.histogram);
-		else
-			other.value = other_before->value;
-	} else if (other_before && desc->kind != METRIC_GAUGE) {
-		err = series_merge(snapshot, desc, &other, other_before, MERGE_MAX);
-	}
-	if (err)
-		return err;
-	if (draft->n == draft->capacity) {
-		struct series *grown = realloc(draft->series, (draft->n + 1) * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		draft->series = grown;
-		draft->capacity = draft->n + 1;
-	}
-	draft->series[draft->n++] = other;
-	qsort_r(draft->series, draft->n, sizeof(*draft->series), compare_series,
-		(void *)draft->desc);
-	return merge_equal(snapshot, draft);
+	return append_other(draft, &other);
 }
 
 /* ---- entities that go, and what they leave behind ---- */

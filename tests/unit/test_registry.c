@@ -29,7 +29,7 @@ static const char *const *labels_of(void *context, uint32_t entity)
 
 	if (entity == 1 || entity == 2)
 		return same;
-	snprintf(comm, sizeof(comm), "p%u", entity);
+	snprintf(comm, sizeof(comm), entity ? "p%u" : "other", entity);
 	return other;
 }
 
@@ -151,6 +151,31 @@ static void write_latency(struct metric_writer *writer, const char *device, int 
 					     .max = (double)n };
 
 	metric_write_histogram(writer, &latency, ENTITY_NONE, (const char *[]){ device }, &view);
+}
+
+/* What a probe knows under "other" has the labels of what a cap folds: the two are one series, and neither counts twice. */
+static void test_what_is_other_already_does_not_grow(void **state)
+{
+	static const struct metric_desc plain = {
+		.name = "b_total", .kind = METRIC_COUNTER, .per_entity = true, .max_series = 4
+	};
+	static const double expected[] = { 5, 5, 5, 5 + 7 + 7, 5 + 7 + 7, 5 + 7 + 7 };
+
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		struct metric_writer *writer = registry_begin(registry);
+		struct snapshot *snapshot;
+		const struct family *family;
+
+		metric_write(writer, &plain, 0, NULL, 5);
+		for (uint32_t entity = 3; entity < (i == 3 ? 9 : 6); entity++)
+			metric_write(writer, &plain, entity, NULL, 7);
+		snapshot = registry_finish(registry);
+		family = snapshot_family(snapshot, "b_total");
+		assert_string_equal(family->series[0].entity[4], "other");
+		assert_true(family->series[0].value == expected[i]);
+		assert_int_equal(family->n_series, i == 3 ? 5 : 4);
+		snapshot_put(snapshot);
+	}
 }
 
 static void test_histograms_lose_their_empty_ends_and_merge(void **state)
@@ -326,6 +351,7 @@ int main(void)
 		TEST(test_families_and_series_are_sorted),
 		TEST(test_equal_labels_add_up),
 		TEST(test_a_cap_folds_the_newcomers_and_never_goes_back),
+		TEST(test_what_is_other_already_does_not_grow),
 		TEST(test_histograms_lose_their_empty_ends_and_merge),
 		TEST(test_histograms_fold_too),
 		TEST(test_an_empty_histogram_is_kept),
