@@ -377,7 +377,10 @@ struct entity_counts entity_table_counts(const struct entity_table *table)
 {
 	struct entity_counts counts = { .capacity = table->capacity, .recycled = table->recycled };
 
-	for (uint32_t id = 1; id < table->capacity; id++)
+	for (uint32_t id = 0; id < table->capacity; id++) {
+		counts.threads +=
+			__atomic_load_n(&table->records[id].live_threads, __ATOMIC_RELAXED);
 		counts.in_use += table->records[id].in_use;
+	}
 	return counts;
 }

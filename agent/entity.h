@@ -52,6 +52,7 @@ bool entity_is_leaving(const struct entity_table *table, uint32_t id);
 /* For self-metrics. */
 struct entity_counts {
 	unsigned in_use, capacity;
+	uint64_t threads; /* that live */
 	uint64_t recycled;
 };
 struct entity_counts entity_table_counts(const struct entity_table *table);

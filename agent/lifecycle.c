@@ -382,8 +382,18 @@ static uint64_t map_bytes(int fd)
 	return bytes;
 }
 
+bool probe_sockets(const struct probe *probe, uint64_t *ret_sockets)
+{
+	if (!is_running(probe) || !probe->counts_sockets)
+		return false;
+	*ret_sockets = probe->sockets;
+	return true;
+}
+
 void probe_each_map(struct probe *probe,
-		    void (*callback)(void *context, const char *map, uint64_t bytes), void *context)
+		    void (*callback)(void *context, const char *map, const struct map_shape *shape,
+				     uint64_t bytes),
+		    void *context)
 {
 	struct bpf_map *map;
 
@@ -392,8 +402,14 @@ void probe_each_map(struct probe *probe,
 	bpf_object__for_each_map (map, probe->object) {
 		bool borrowed =
 			probe->borrows_task_states && !strcmp(bpf_map__name(map), "task_states");
+		const struct map_shape shape = {
+			.type = bpf_map__type(map),
+			.max_entries = bpf_map__max_entries(map),
+			.key_size = bpf_map__key_size(map),
+			.value_size = bpf_map__value_size(map),
+		};
 
 		if (bpf_map__fd(map) >= 0 && !borrowed)
-			callback(context, bpf_map__name(map), map_bytes(bpf_map__fd(map)));
+			callback(context, bpf_map__name(map), &shape, map_bytes(bpf_map__fd(map)));
 	}
 }

@@ -64,9 +64,17 @@ uint64_t probe_events(const struct probe *probe);
 void probe_each_loss(struct probe *probe,
 		     void (*callback)(void *context, const char *reason, uint64_t total),
 		     void *context);
+/* A map as it is declared, its size set. */
+struct map_shape {
+	unsigned type; /* enum bpf_map_type */
+	unsigned max_entries, key_size, value_size;
+};
 /* Calls back with the memory of each map, as the kernel accounts it. */
 void probe_each_map(struct probe *probe,
-		    void (*callback)(void *context, const char *map, uint64_t bytes),
+		    void (*callback)(void *context, const char *map, const struct map_shape *shape,
+				     uint64_t bytes),
 		    void *context);
+/* False when the probe does not count sockets: see probe_report_sockets(). */
+bool probe_sockets(const struct probe *probe, uint64_t *ret_sockets);
 
 #endif

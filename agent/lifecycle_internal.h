@@ -39,6 +39,8 @@ struct probe {
 	const struct probe_stats *stats; /* mapped; NULL: the object keeps none */
 
 	uint64_t events, malformed_events;
+	uint64_t sockets;
+	bool counts_sockets;
 	struct probe_loss losses[PROBE_MAX_LOSSES];
 	size_t n_losses;
 	bool loaded;

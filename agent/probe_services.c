@@ -138,6 +138,12 @@ void probe_report_events(struct probe *probe, uint64_t total)
 	probe->events = total;
 }
 
+void probe_report_sockets(struct probe *probe, uint64_t n)
+{
+	probe->sockets = n;
+	probe->counts_sockets = true;
+}
+
 void probe_report_lost(struct probe *probe, const char *reason, uint64_t total)
 {
 	size_t i = 0;

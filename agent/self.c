@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "agent/http.h"
 #include "agent/log.h"
+#include "agent/memory_bound.h"
 #include "agent/self.h"
 #include "agent/version.h"
 
@@ -147,6 +148,7 @@ const struct metric_desc *const self_metrics[] = {
 	&probe_events_total,
 	&probe_lost_total,
 	&map_bytes,
+	&memory_bound_metric,
 	&collection_seconds,
 	&series,
 	&series_dropped_total,
@@ -249,7 +251,7 @@ static void write_loss(void *context, const char *reason, uint64_t total)
 		     (const char *[]){ to->probe, reason }, (double)total);
 }
 
-static void write_map(void *context, const char *map, uint64_t bytes)
+static void write_map(void *context, const char *map, const struct map_shape *shape, uint64_t bytes)
 {
 	const struct probe_writer *to = context;
 
@@ -298,6 +300,7 @@ void self_write_metrics(const struct self_sources *sources, struct metric_writer
 		write_plain(writer, &entities_limit, counts.capacity);
 		write_plain(writer, &entities_recycled_total, (double)counts.recycled);
 	}
+	memory_bound_write(sources, writer);
 	write_plain(writer, &collection_seconds, (double)sources->collection_ns / 1e9);
 	write_plain(writer, &series, (double)sources->n_series);
 	write_plain(writer, &log_dropped_total, (double)log_dropped());

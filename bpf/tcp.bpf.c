@@ -68,6 +68,8 @@ struct socket_state {
 const volatile struct tcp_settings settings;
 
 DEFINE_ROWS(tcp_rows, struct tcp_row);
+/* Sockets with a state, as tcp_live counts them; cleared before it runs. */
+DEFINE_ROWS(tcp_states, __u64);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -422,9 +424,13 @@ int tcp_live(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct sock *sk = ctx->sk;
 	struct tcp_sock *tcp;
 	struct tcp_row *row;
-	__u64 now;
+	__u64 now, *states = bpf_map_lookup_elem(&tcp_states, &(__u32){ 0 });
 
-	if (!sk || !state || state->phase == PHASE_CLOSED)
+	if (!sk || !state)
+		return 0;
+	if (states)
+		++*states;
+	if (state->phase == PHASE_CLOSED)
 		return 0;
 	row = row_of(state); /* also notes a listener whose entity is gone */
 	if (!row || state->phase != PHASE_OPEN)

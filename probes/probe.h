@@ -126,6 +126,8 @@ void probe_degrade(struct probe *probe, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* For leadline_probe_events_total: kernel events aggregated so far, as the probe can derive it. */
 void probe_report_events(struct probe *probe, uint64_t total);
+/* For leadline_memory_bound_bytes: TCP sockets with storage, as last counted. */
+void probe_report_sockets(struct probe *probe, uint64_t n);
 /* For leadline_probe_lost_total{reason}: losses the probe knows of besides its `probe_stats` map; cumulative. */
 void probe_report_lost(struct probe *probe, const char *reason, uint64_t total);
 

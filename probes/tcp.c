@@ -252,6 +252,7 @@ struct tcp_data {
 	struct tcp_row *rows; /* by entity, mapped */
 	unsigned entities;
 	uint64_t live_interval_ns;
+	uint64_t *states; /* mapped: how many sockets the pass saw */
 	uint64_t next_pass_ns, next_adoption_ns; /* CLOCK_MONOTONIC */
 	uint64_t orphaned_seen;
 	uint64_t retired_events; /* of rows that were given to other entities */
@@ -304,7 +305,8 @@ static int start(struct probe *probe)
 	data->entities = probe_max_entities(probe);
 	data->live_interval_ns = (uint64_t)probe_option_int(probe, "live_interval");
 	data->rows = probe_rows(probe, "tcp_rows");
-	if (!data->rows)
+	data->states = data->rows ? probe_rows(probe, "tcp_states") : NULL;
+	if (!data->states)
 		return -errno;
 	adopt_sockets(probe);
 	return 0;
@@ -318,9 +320,12 @@ static void visit_live_connections(struct probe *probe)
 
 	if (began < data->next_pass_ns || !probe_hook_attached(probe, "live connections"))
 		return;
+	*data->states = 0;
 	err = probe_run_map_iterator(probe, "tcp_live", "tcp_sockets");
 	if (err)
 		probe_degrade(probe, "live connections cannot be visited: %s", strerror(-err));
+	else
+		probe_report_sockets(probe, *data->states);
 	data->next_pass_ns = next_turn(began, data->live_interval_ns, PASS_SHARE);
 }
 

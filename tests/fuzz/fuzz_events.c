@@ -111,6 +111,10 @@ void probe_report_events(struct probe *probe, uint64_t total)
 {
 }
 
+void probe_report_sockets(struct probe *probe, uint64_t n)
+{
+}
+
 void probe_report_lost(struct probe *probe, const char *reason, uint64_t total)
 {
 }

@@ -279,6 +279,42 @@ static void a_disabled_probe_attaches_nothing(void **state)
 	(void)state;
 }
 
+static bool sockets_are_counted(struct leadline *leadline)
+{
+	struct page *page = leadline_scrape(leadline);
+	double bytes = metric_value(page, "leadline_memory_bound_bytes", "part", "sockets", NULL);
+
+	page_free(page);
+	return bytes >= 512; /* that of the connection the page comes over */
+}
+
+/* What the kernel accounts for the maps, and what the process has in memory, is within the formula. */
+static void memory_is_within_its_formula(void **state)
+{
+	struct leadline *leadline = leadline_start(NULL);
+	double maps, bound, agent, resident;
+	struct page *page;
+
+	assert_true(WAIT_UNTIL(sockets_are_counted(leadline), 30));
+	page = leadline_scrape(leadline);
+	maps = metric_sum(page, "leadline_bpf_map_bytes", NULL);
+	bound = metric_value(page, "leadline_memory_bound_bytes", "part", "maps", NULL);
+	if (!(maps > 0 && maps <= bound && bound <= 1.2 * maps))
+		test_fail("maps take %.0f bytes, the formula says %.0f", maps, bound);
+	/* what of the maps the process has mapped is in its resident memory, too */
+	agent = metric_value(page, "leadline_memory_bound_bytes", "part", "agent", NULL);
+	resident = metric_value(page, "process_resident_memory_bytes", NULL);
+	if (!(resident > 0 && resident <= agent + maps))
+		test_fail(
+			"the process has %.0f bytes in memory, the formula says %.0f and maps of %.0f",
+			resident, agent, maps);
+	bound = metric_value(page, "leadline_memory_bound_bytes", "part", "threads", NULL);
+	assert_true(bound >= 10 * 256); /* any host has some threads of the kernel */
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +327,7 @@ int main(void)
 		HARNESS_TEST(a_taken_port_is_said),
 		HARNESS_TEST(two_agents_run_side_by_side),
 		HARNESS_TEST(a_disabled_probe_attaches_nothing),
+		HARNESS_TEST(memory_is_within_its_formula),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
