@@ -62,6 +62,7 @@ help:
 ## sudo make run    deps, build, and run the agent in the foreground on 127.0.0.1:9797
 ## sudo make test   deps, build, and every test; make test-unit needs no root
 ## sudo make bench  cost and speed beside the peers, as one table
+## sudo make soak   SOAK_MINUTES (30) of processes, groups and connections that come and go: memory must stay
 ## make check       formatting, cppcheck, clang-tidy, warnings as errors under gcc, clang and for arm64
 ## make asan, tsan  the unit tests under the sanitizers
 ## make fuzz        every fuzz target for FUZZ_SECONDS (60) each

@@ -44,14 +44,21 @@ test: deps-test
 	$(Q)$(RUN_TESTS) $(UNIT) $(LIVE) $(PEERS)
 
 # ---- benchmarks: make bench [ROW=syscall] [BENCH_FLAGS=--quick] ----------------------------------
-$(BUILD)/tests/bench/load: tests/bench/load.c Makefile
+$(BUILD)/tests/bench/%: tests/bench/%.c Makefile
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 $< -o $@
 
 bench: deps-bench
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline $(BUILD)/tests/bench/load
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline $(BUILD)/tests/bench/load $(BUILD)/tests/bench/crowd
 	$(Q)PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/bench.py --build $(BUILD) $(addprefix --row ,$(ROW)) $(BENCH_FLAGS)
+
+# ---- make soak [SOAK_MINUTES=30]: processes, control groups and connections come and go, memory stays ----
+SOAK_MINUTES ?= 30
+soak: deps-test
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline
+	$(Q)PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/soak.py --build $(BUILD) --minutes $(SOAK_MINUTES)
+.PHONY: soak
 
 # ---- make check: formatting, linters, warnings as errors under both compilers and for arm64 ----------------
 C_FILES := $(wildcard agent/*.[ch] agent/cli/*.[ch] bpf/*.[ch] bpf/lib/*.h exporters/*.[ch] probes/*.[ch] tests/*/*.[ch])

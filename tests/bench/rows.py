@@ -12,6 +12,7 @@ import time
 
 import machine
 from machine import Unavailable, require, run, wait_until
+from scale import scale
 
 MEBI = 1 << 20
 FRESH = ("--max_age=0s",)  # where counts are compared: every scrape shows all that was before it
@@ -333,4 +334,5 @@ ROWS = {
     "requests": requests,
     "scrape": scrape,
     "start": start,
+    "scale": scale,
 }
