@@ -4,8 +4,8 @@
 
 Processes of ever new names start and end, control groups are made and removed with programs in them, connections are
 opened and closed. The agent's resident memory and its maps are sampled; of what comes after the first quarter, in
-which it fills up, the slope is printed with its 95 % confidence. Ends with 1 when the
-memory grows, when it leaves its bound, or when an event is neither counted nor told as lost.
+which it fills up, the slope is printed with its 95 % confidence. Ends with 1 when the memory grows, when it leaves its
+bound, or when an event is neither counted nor told as lost.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from machine import Unavailable
 MEBI = 1 << 20
 ALLOWED_PER_MINUTE = 32 * 1024  # bytes; what an allocator's pages make of perfect order
 SETTLES = 120  # seconds: health keeps three collections, the oldest a minute and a half old
+JUDGED = 300  # seconds: a collection under way is 1 MiB more in one sample and not in the next
 COMMS = 997  # program names in turn: more than there is room for
 
 
@@ -150,13 +151,14 @@ def judge(samples):
     begin = max(SETTLES, samples[-1]["time"] / 4)
     settled = [entry for entry in samples if entry["time"] > begin]
     times = [entry["time"] for entry in settled]
-    if len(settled) < 10:
-        print(f"too short to judge a slope: memory is not settled before {SETTLES} s")
-    for key in ("resident", "maps") if len(settled) >= 10 else ():
+    is_long_enough = samples[-1]["time"] - begin >= JUDGED
+    if not is_long_enough:
+        print(f"too short to judge a slope: that takes {JUDGED} s after the first {begin:.0f}")
+    for key in ("resident", "maps") if len(settled) >= 3 else ():
         rise, doubt = slope(times, [entry[key] for entry in settled])
         print(f"{key}: {settled[0][key] / MEBI:.2f} to {settled[-1][key] / MEBI:.2f} MiB, slope {rise / 1024:+.1f} "
               f"± {doubt / 1024:.1f} KiB a minute")
-        if rise - doubt > ALLOWED_PER_MINUTE:
+        if is_long_enough and rise - doubt > ALLOWED_PER_MINUTE:
             faults.append(f"{key} memory grows by {rise / 1024:.0f} KiB a minute")
     most = max(entry["resident"] + entry["maps"] - entry["bound"] for entry in samples)
     if most > 0:
