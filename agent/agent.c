@@ -231,6 +231,7 @@ static void apply_config(struct agent *agent, struct config *config)
 				  strerror(-err));
 	}
 	health_configure(agent->health, config);
+	routes_configure(agent->routes, config);
 	config_free(agent->reloaded);
 	agent->config = agent->reloaded = config;
 }
@@ -403,6 +404,7 @@ static int serve(struct agent *agent, char *error, size_t error_size)
 	agent->routes = routes_new(&services);
 	if (!agent->routes)
 		return -ENOMEM;
+	routes_configure(agent->routes, agent->config);
 	options.context = agent->routes;
 	return http_server_start(&options, &agent->server, error, error_size);
 }

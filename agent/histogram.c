@@ -69,6 +69,19 @@ size_t histogram_cumulative(const struct metric_desc *desc, const struct histogr
 	return n;
 }
 
+long histogram_max_bucket(const struct metric_desc *desc, const struct histogram_view *histogram,
+			  const uint64_t *cumulative)
+{
+	size_t n, i = 0;
+	const double *bounds = metric_bounds(desc, &n);
+
+	if (!(histogram->max > 0))
+		return -1;
+	while (i < n && histogram->max > bounds[i])
+		i++;
+	return cumulative[i] > (i ? cumulative[i - 1] : 0) ? (long)i : -1;
+}
+
 double histogram_quantile(const struct histogram_view *histogram, double q)
 {
 	uint64_t count = histogram_count(histogram);

@@ -61,12 +61,21 @@ struct histogram_view {
 	double sum;
 	/* Largest value since the last collection; in a snapshot, of this minute and the one before. 0 when not known. */
 	double max;
-	double turn_max, last_turn_max; /* the registry's: of each of the two minutes */
+	/*
+	 * Set by the registry: when that value was collected (realtime), which is at most `interval` after it was seen; and the
+	 * same two of each of the two minutes.
+	 */
+	uint64_t max_ns;
+	double turn_max, last_turn_max;
+	uint64_t turn_max_ns, last_turn_max_ns;
 	/*
 	 * Counts per classic bucket of the descriptor's bounds plus one above them all, not cumulative, where
 	 * they were counted as such; NULL: derived from the slots.
 	 */
 	const uint64_t *classic;
+
+	/* Set by the registry: min_index as the probe gave it, before empty ends were cut off. */
+	int open_index;
 };
 
 /* Entity of a value: an id from the kernel side, or ENTITY_NONE for the whole host. */
@@ -100,6 +109,13 @@ uint64_t histogram_count(const struct histogram_view *histogram);
  */
 size_t histogram_cumulative(const struct metric_desc *desc, const struct histogram_view *histogram,
 			    uint64_t *out);
+
+/*
+ * The classic bucket that histogram->max falls in, by its place in `cumulative` (the counts at the bounds, and behind them
+ * the count of all); -1 when there is no such value or nothing was counted there.
+ */
+long histogram_max_bucket(const struct metric_desc *desc, const struct histogram_view *histogram,
+			  const uint64_t *cumulative);
 
 /* The classic bounds in force for a histogram metric; sets *n. */
 const double *metric_bounds(const struct metric_desc *desc, size_t *n);

@@ -7,6 +7,7 @@
 #include "agent/health.h"
 #include "agent/kubernetes.h"
 #include "agent/runtimes.h"
+#include "exporters/exporter.h"
 #include "probes/probe.h"
 
 static const struct option_desc agent_options[] = {
@@ -100,6 +101,9 @@ static const struct option_table tables[] = {
 	OPTION_TABLE("", health_options),
 	OPTION_TABLE("", runtimes_options),
 	OPTION_TABLE("", kubernetes_options),
+#define ENCODER(name) { .prefix = ENCODER_OPTIONS_PREFIX, .options = &encoder_##name.options },
+#include "exporters/exporters.def"
+#undef ENCODER
 #define PROBE(name)                                                                                \
 	OPTION_TABLE("probes." #name, probe_options),                                              \
 		{ .prefix = "probes." #name, .options = &probe_##name.options },

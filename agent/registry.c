@@ -237,9 +237,11 @@ void metric_write_histogram(struct metric_writer *writer, const struct metric_de
 {
 	struct series *series = append_series(writer, desc, entity, label_values);
 
-	if (series &&
-	    snapshot_copy_histogram(writer->snapshot, desc, histogram, &series->histogram))
+	if (!series)
+		return;
+	if (snapshot_copy_histogram(writer->snapshot, desc, histogram, &series->histogram))
 		writer->out_of_memory = true;
+	series->histogram.open_index = histogram->min_index;
 }
 
 /* ---- finishing ---- */
@@ -310,9 +312,13 @@ static int level_other(struct snapshot *snapshot, const struct metric_desc *desc
 			       ? 0
 			       : series_merge(snapshot, desc, other, before, MERGE_MAX);
 	/* it may point into the previous snapshot: copy what stays */
-	if (desc->kind == METRIC_HISTOGRAM)
-		return snapshot_copy_histogram(snapshot, desc, &before->histogram,
-					       &other->histogram);
+	if (desc->kind == METRIC_HISTOGRAM) {
+		int err = snapshot_copy_histogram(snapshot, desc, &before->histogram,
+						  &other->histogram);
+
+		other->histogram.max = 0; /* it was of the collection before */
+		return err;
+	}
 	other->value = before->value;
 	return 0;
 }
@@ -487,7 +493,8 @@ static void carry_worst(struct registry *registry, struct draft *draft)
 
 	worst_carry(draft->desc, draft->series, draft->n,
 		    previous ? snapshot_family(previous, draft->desc->name) : NULL,
-		    previous ? turn - previous->monotonic_ns / WORST_TURN_NS : 0);
+		    previous ? turn - previous->monotonic_ns / WORST_TURN_NS : 0,
+		    registry->writer.snapshot->realtime_ns);
 }
 
 static int finish_family(struct registry *registry, struct draft *draft, struct family *family)

@@ -96,7 +96,8 @@ static int merge_histograms(struct snapshot *snapshot, const struct metric_desc 
 		into->sum += from->sum;
 	else if (from->sum > into->sum)
 		into->sum = from->sum;
-	if (from->max > into->max)
+	if (how == MERGE_ADD &&
+	    from->max > into->max) /* else it is that of an earlier collection */
 		into->max = from->max;
 	return 0;
 }

@@ -2,6 +2,7 @@
 /* What the agent answers over HTTP; see routes.h. HTTP thread. */
 #include <errno.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 struct routes {
 	struct agent_services services;
+	_Atomic encoder_set offered; /* the loop thread changes it on reload */
 	struct page_cache *pages;
 	struct zoom_service *zoom;
 };
@@ -25,6 +27,7 @@ struct routes *routes_new(const struct agent_services *services)
 	if (!routes)
 		return NULL;
 	routes->services = *services;
+	routes_configure(routes, NULL);
 	routes->pages = page_cache_new();
 	routes->zoom = zoom_service_new(services->rootfs);
 	if (!routes->pages || !routes->zoom) {
@@ -32,6 +35,11 @@ struct routes *routes_new(const struct agent_services *services)
 		return NULL;
 	}
 	return routes;
+}
+
+void routes_configure(struct routes *routes, const struct config *config)
+{
+	atomic_store_explicit(&routes->offered, encoders_offered(config), memory_order_relaxed);
 }
 
 void routes_free(struct routes *routes)
@@ -56,13 +64,20 @@ void routes_quiet(void *context)
 
 /* ---- metrics ---- */
 
-static void refuse_format(struct http_response *response)
+static void refuse_format(struct http_response *response, const struct encoder *encoder,
+			  encoder_set offered)
 {
 	struct buffer names = { 0 };
 	size_t i;
 
+	if (encoder) {
+		http_response_error(response, 400, "the format %s is not allowed; set %s to true",
+				    encoder->name, encoder->enabled_by);
+		return;
+	}
 	for (i = 0; i < n_encoders; i++)
-		buffer_printf(&names, "%s%s", i ? ", " : "", encoders[i]->name);
+		if (encoder_is_offered(offered, encoders[i]))
+			buffer_printf(&names, "%s%s", i ? ", " : "", encoders[i]->name);
 	buffer_char(&names, '\0');
 	http_response_error(response, 400, "there is no such format; there are: %s",
 			    buffer_error(&names) ? "" : names.data);
@@ -74,14 +89,15 @@ static void handle_metrics(void *context, const struct http_request *request,
 {
 	struct routes *routes = context;
 	const char *format = http_request_parameter(request, "format");
+	encoder_set offered = atomic_load_explicit(&routes->offered, memory_order_relaxed);
 	const struct encoder *encoder;
 	struct snapshot *snapshot;
 	bool gzip = negotiate_gzip(http_request_header(request, "Accept-Encoding"));
 
 	encoder = format ? encoder_named(format)
-			 : negotiate_encoder(http_request_header(request, "Accept"));
-	if (!encoder) {
-		refuse_format(response);
+			 : negotiate_encoder(http_request_header(request, "Accept"), offered);
+	if (!encoder || !encoder_is_offered(offered, encoder)) {
+		refuse_format(response, encoder, offered);
 		return;
 	}
 	snapshot = routes->services.fresh_snapshot(routes->services.context);
@@ -328,7 +344,7 @@ static void handle_index(void *context, const struct http_request *request,
 
 const struct http_route agent_routes[] = {
 	{ "GET", "/metrics", handle_metrics,
-	  "all metrics, as Prometheus text or OpenMetrics; ?format=json for JSON" },
+	  "all metrics, as Prometheus text, OpenMetrics or protobuf; ?format=json for JSON" },
 	{ "GET", "/health", handle_health,
 	  "how this host is, in one word: 200, or 503 when unhealthy" },
 	{ "GET", "/health/detailed", handle_detailed,

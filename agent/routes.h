@@ -25,11 +25,14 @@ struct agent_services {
 };
 
 struct routes;
+struct config;
 
 extern const struct http_route agent_routes[]; /* their context is a struct routes */
 
 /* The services are copied. NULL when memory ran out. */
 struct routes *routes_new(const struct agent_services *services);
+/* Takes over what the configuration says about answers, the formats allowed; not kept. Any thread. */
+void routes_configure(struct routes *routes, const struct config *config);
 void routes_free(struct routes *routes); /* the server must have stopped; NULL is fine */
 void routes_quiet(void *routes); /* for http_server_options::quiet */
 

@@ -4,27 +4,39 @@
 #include "agent/snapshot_internal.h"
 #include "agent/worst.h"
 
-static double larger(double a, double b)
+/* Takes over the other value, and when it was collected, where that is larger. */
+static void take_larger(double *max, uint64_t *max_ns, double other, uint64_t other_ns)
 {
-	return a > b ? a : b;
+	if (other > *max) {
+		*max = other;
+		*max_ns = other_ns;
+	}
 }
 
-static void carry(struct histogram_view *now, const struct histogram_view *before, uint64_t turns)
+static void carry(struct histogram_view *now, const struct histogram_view *before, uint64_t turns,
+		  uint64_t realtime_ns)
 {
 	now->turn_max = now->max;
+	now->turn_max_ns = now->max > 0 ? realtime_ns : 0;
 	now->last_turn_max = 0;
+	now->last_turn_max_ns = 0;
 	if (before && turns == 0) {
-		now->turn_max = larger(now->max, before->turn_max);
+		take_larger(&now->turn_max, &now->turn_max_ns, before->turn_max,
+			    before->turn_max_ns);
 		now->last_turn_max = before->last_turn_max;
+		now->last_turn_max_ns = before->last_turn_max_ns;
 	} else if (before && turns == 1) {
 		now->last_turn_max = before->turn_max;
+		now->last_turn_max_ns = before->turn_max_ns;
 	}
-	now->max = larger(now->turn_max, now->last_turn_max);
+	now->max = now->turn_max;
+	now->max_ns = now->turn_max_ns;
+	take_larger(&now->max, &now->max_ns, now->last_turn_max, now->last_turn_max_ns);
 }
 
 /* Both are in the same order. */
 void worst_carry(const struct metric_desc *desc, struct series *series, size_t n,
-		 const struct family *before, uint64_t turns)
+		 const struct family *before, uint64_t turns, uint64_t realtime_ns)
 {
 	size_t n_before = before ? before->n_series : 0, at = 0;
 
@@ -40,7 +52,7 @@ void worst_carry(const struct metric_desc *desc, struct series *series, size_t n
 				break;
 			at++;
 		}
-		carry(&series[i].histogram, old, turns);
+		carry(&series[i].histogram, old, turns, realtime_ns);
 	}
 }
 

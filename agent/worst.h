@@ -15,10 +15,10 @@
 
 /*
  * Gives each of n sorted histogram series its largest value of late; `before`: the same family in the previous snapshot,
- * or NULL, `turns` as many turns ago.
+ * or NULL, `turns` as many turns ago. `realtime_ns`: now.
  */
 void worst_carry(const struct metric_desc *desc, struct series *series, size_t n,
-		 const struct family *before, uint64_t turns);
+		 const struct family *before, uint64_t turns, uint64_t realtime_ns);
 
 /* The gauges of a family whose descriptor names one; their labels are the histograms'. 0 or -ENOMEM. */
 int worst_family(struct snapshot *snapshot, const struct family *histograms,

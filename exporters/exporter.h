@@ -9,14 +9,26 @@
 
 #include <stddef.h>
 #include "agent/buffer.h"
+#include "agent/option.h"
 #include "agent/snapshot.h"
+
+#define ENCODER_MAX_PARAMETERS 2
+#define ENCODER_OPTIONS_PREFIX "metrics"
 
 struct encoder {
 	const char *name; /* as in ?format=NAME */
 	const char *content_type; /* answered literally */
-	/* Media type (and, where it has one, the version parameter) asked for in Accept. */
+	/*
+	 * Media type asked for in Accept, and the parameters that must have these values where they are given there. The
+	 * first without a name ends them.
+	 */
 	const char *accept_type;
-	const char *accept_version; /* NULL: any */
+	struct {
+		const char *name, *value;
+	} accept_parameters[ENCODER_MAX_PARAMETERS + 1];
+	const struct option_desc *options; /* keys below ENCODER_OPTIONS_PREFIX; NULL: none */
+	/* Full key of the OPTION_BOOL that must be true for it to be answered; NULL: always is. */
+	const char *enabled_by;
 	/* Appends the whole page. 0 or -ENOMEM. */
 	int (*encode)(const struct snapshot *snapshot, struct buffer *out);
 };

@@ -170,6 +170,5 @@ const struct encoder encoder_json = {
 	.name = "json",
 	.content_type = "application/json",
 	.accept_type = "application/json",
-	.accept_version = NULL,
 	.encode = json_encode,
 };

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <string.h>
 #include <strings.h>
+#include "agent/config.h"
 #include "exporters/negotiate.h"
 
 const struct encoder *const encoders[] = {
@@ -11,6 +12,27 @@ const struct encoder *const encoders[] = {
 #undef ENCODER
 };
 const size_t n_encoders = sizeof(encoders) / sizeof(encoders[0]);
+_Static_assert(sizeof(encoders) / sizeof(encoders[0]) <= sizeof(encoder_set) * CHAR_BIT,
+	       "a bit for each encoder");
+
+encoder_set encoders_offered(const struct config *config)
+{
+	encoder_set offered = 0;
+
+	for (size_t i = 0; i < n_encoders; i++)
+		if (!encoders[i]->enabled_by ||
+		    (config && config_bool(config, encoders[i]->enabled_by)))
+			offered |= 1U << i;
+	return offered;
+}
+
+bool encoder_is_offered(encoder_set offered, const struct encoder *encoder)
+{
+	for (size_t i = 0; i < n_encoders; i++)
+		if (encoders[i] == encoder)
+			return offered & 1U << i;
+	return false;
+}
 
 /* A piece of the header. */
 struct span {
@@ -18,10 +40,15 @@ struct span {
 	size_t size;
 };
 
+#define MAX_PARAMETERS 4 /* Prometheus 3 sends three */
+
 /* One element of the list: what is accepted, and how much (0 to 1000). */
 struct element {
 	struct span name;
-	struct span version; /* the parameter of that name; size 0 when absent */
+	struct {
+		struct span name, value;
+	} parameters[MAX_PARAMETERS]; /* q excepted; those beyond are passed over */
+	size_t n_parameters;
 	unsigned quality;
 };
 
@@ -102,17 +129,38 @@ static bool next_element(const char **at, struct element *element)
 		}
 		if (span_is(name, "q"))
 			element->quality = parse_quality(value);
-		else if (span_is(name, "version"))
-			element->version = value;
+		else if (element->n_parameters < MAX_PARAMETERS) {
+			element->parameters[element->n_parameters].name = name;
+			element->parameters[element->n_parameters++].value = value;
+		}
 	}
 	*at += strcspn(*at, ","); /* garbage behind a quoted value */
 	return true;
 }
 
-/* How precisely the element asks for this encoder: 4 the version too … 1 anything, 0 not at all. */
+/* How many of the encoder's parameters the element gives; -1 when it gives one another value. */
+static int matching_parameters(const struct element *element, const struct encoder *encoder)
+{
+	int matching = 0;
+
+	for (size_t i = 0; i < ENCODER_MAX_PARAMETERS && encoder->accept_parameters[i].name; i++)
+		for (size_t j = 0; j < element->n_parameters; j++) {
+			if (!span_is(element->parameters[j].name,
+				     encoder->accept_parameters[i].name))
+				continue;
+			if (!span_is(element->parameters[j].value,
+				     encoder->accept_parameters[i].value))
+				return -1;
+			matching++;
+		}
+	return matching > ENCODER_MAX_PARAMETERS ? ENCODER_MAX_PARAMETERS : matching;
+}
+
+/* How precisely the element asks for this encoder: 4 and more its parameters too … 1 anything, 0 not at all. */
 static unsigned precision(const struct element *element, const struct encoder *encoder)
 {
 	size_t type_size = strcspn(encoder->accept_type, "/") + 1;
+	int matching;
 
 	if (span_is(element->name, "*/*"))
 		return 1;
@@ -121,9 +169,8 @@ static unsigned precision(const struct element *element, const struct encoder *e
 		return 2;
 	if (!span_is(element->name, encoder->accept_type))
 		return 0;
-	if (!encoder->accept_version || !element->version.size)
-		return 3;
-	return span_is(element->version, encoder->accept_version) ? 4 : 0;
+	matching = matching_parameters(element, encoder);
+	return matching < 0 ? 0 : 3 + (unsigned)matching;
 }
 
 /* The most precise element decides how much an encoder is wanted; its rank then orders the encoders. */
@@ -148,14 +195,14 @@ static unsigned long encoder_rank(const char *accept, const struct encoder *enco
 	return ((unsigned long)quality << 20) + (best << 17) + (USHRT_MAX - best_position);
 }
 
-const struct encoder *negotiate_encoder(const char *accept)
+const struct encoder *negotiate_encoder(const char *accept, encoder_set offered)
 {
 	const struct encoder *best = encoders[0];
 	unsigned long best_rank = 0, rank;
 	size_t i;
 
 	for (i = 0; accept && i < n_encoders; i++) {
-		rank = encoder_rank(accept, encoders[i]);
+		rank = offered & 1U << i ? encoder_rank(accept, encoders[i]) : 0;
 		if (rank > best_rank) {
 			best_rank = rank;
 			best = encoders[i];

@@ -54,7 +54,7 @@ static void openmetrics_head(struct buffer *out, const struct metric_desc *desc)
 
 static int openmetrics_encode(const struct snapshot *snapshot, struct buffer *out)
 {
-	int error = text_families(snapshot, out, openmetrics_head);
+	int error = text_families(snapshot, out, openmetrics_head, true);
 
 	buffer_string(out, "# EOF\n");
 	return error ? error : buffer_error(out);
@@ -64,6 +64,6 @@ const struct encoder encoder_openmetrics = {
 	.name = "openmetrics",
 	.content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
 	.accept_type = "application/openmetrics-text",
-	.accept_version = "1.0.0",
+	.accept_parameters = { { "version", "1.0.0" } },
 	.encode = openmetrics_encode,
 };

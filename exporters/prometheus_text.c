@@ -21,13 +21,13 @@ static void prometheus_head(struct buffer *out, const struct metric_desc *desc)
 
 static int prometheus_encode(const struct snapshot *snapshot, struct buffer *out)
 {
-	return text_families(snapshot, out, prometheus_head);
+	return text_families(snapshot, out, prometheus_head, false);
 }
 
 const struct encoder encoder_prometheus_text = {
 	.name = "prometheus",
 	.content_type = "text/plain; version=0.0.4; charset=utf-8",
 	.accept_type = "text/plain",
-	.accept_version = "0.0.4",
+	.accept_parameters = { { "version", "0.0.4" } },
 	.encode = prometheus_encode,
 };

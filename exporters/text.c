@@ -20,6 +20,7 @@ struct scratch {
 	size_t *le_end; /* where each ends */
 	uint64_t *cumulative;
 	size_t max_bounds; /* room in the two arrays */
+	bool exemplars;
 };
 
 const char *text_kind(enum metric_kind kind)
@@ -131,6 +132,15 @@ static long prepare_bounds(struct scratch *scratch, const struct metric_desc *de
 	return (long)n;
 }
 
+/* https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md#exemplars */
+static void put_exemplar(struct buffer *out, const struct histogram_view *histogram)
+{
+	buffer_string(out, " # {} ");
+	buffer_number(out, histogram->max);
+	buffer_printf(out, " %llu.%03u", (unsigned long long)(histogram->max_ns / 1000000000),
+		      (unsigned)(histogram->max_ns / 1000000 % 1000));
+}
+
 static void put_histogram(struct buffer *out, const struct metric_desc *desc,
 			  const struct series *series, struct scratch *scratch)
 {
@@ -139,12 +149,15 @@ static void put_histogram(struct buffer *out, const struct metric_desc *desc,
 	uint64_t *cumulative = scratch->cumulative;
 	size_t n = histogram_cumulative(desc, histogram, cumulative);
 	size_t i, le_start = 0, le_size;
+	long worst = -1;
 	char *at;
 
 	/* Separately counted classic buckets may run ahead of the slots: a page must not show that. */
 	if (n && count < cumulative[n - 1])
 		count = cumulative[n - 1];
 	cumulative[n] = count;
+	if (scratch->exemplars)
+		worst = histogram_max_bucket(desc, histogram, cumulative);
 
 	scratch->bucket.size = 0;
 	buffer_string(&scratch->bucket, desc->name);
@@ -165,6 +178,13 @@ static void put_histogram(struct buffer *out, const struct metric_desc *desc,
 		memcpy(at, scratch->le.data + le_start, le_size);
 		at += le_size;
 		at += number_unsigned(at, cumulative[i]);
+		if ((long)i == worst) {
+			out->size = (size_t)(at - out->data);
+			put_exemplar(out, histogram);
+			at = buffer_reserve(out, 1);
+			if (!at)
+				return;
+		}
 		*at++ = '\n';
 		out->size = (size_t)(at - out->data);
 		le_start += le_size;
@@ -200,9 +220,10 @@ static int put_family(struct buffer *out, const struct family *family, struct sc
 	return 0;
 }
 
-int text_families(const struct snapshot *snapshot, struct buffer *out, text_head *head)
+int text_families(const struct snapshot *snapshot, struct buffer *out, text_head *head,
+		  bool exemplars)
 {
-	struct scratch scratch = { 0 };
+	struct scratch scratch = { .exemplars = exemplars };
 	int error = 0;
 	size_t i;
 

@@ -12,8 +12,12 @@
 /* Writes the # lines of a family. */
 typedef void text_head(struct buffer *out, const struct metric_desc *desc);
 
-/* Appends all families that have series. 0 or -ENOMEM. */
-int text_families(const struct snapshot *snapshot, struct buffer *out, text_head *head);
+/*
+ * Appends all families that have series. With `exemplars` the worst value of late, where known, is put
+ * behind the bucket it is in; without labels, as no more is known of it than the series tells. 0 or -ENOMEM.
+ */
+int text_families(const struct snapshot *snapshot, struct buffer *out, text_head *head,
+		  bool exemplars);
 
 /* "counter", "gauge", "histogram". */
 const char *text_kind(enum metric_kind kind);

@@ -94,8 +94,9 @@ static const uint64_t slots_classic[SLOTS] = { [5] = 7 };
 
 #define HISTOGRAM(values, total, largest)                                                          \
 	{                                                                                          \
-		.schema = 2, .min_index = MIN_INDEX, .n_slots = SLOTS, .slots = (values),          \
-		.sum = (total), .max = (largest)                                                   \
+		.schema = 2, .min_index = MIN_INDEX, .open_index = MIN_INDEX, .n_slots = SLOTS,    \
+		.slots = (values), .sum = (total), .max = (largest),                               \
+		.max_ns = 1714564799123456789ULL                                                   \
 	}
 
 static const struct series build_info_series[] = { { .labels = LABEL("0.1.0"), .value = 1 } };
@@ -111,6 +112,7 @@ static const struct series latency_series[] = {
 	{ .entity = pod_entity,
 	  .histogram = { .schema = 2,
 			 .min_index = MIN_INDEX,
+			 .open_index = MIN_INDEX,
 			 .n_slots = SLOTS,
 			 .slots = slots_classic,
 			 .sum = 0.007,

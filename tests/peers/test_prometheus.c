@@ -5,93 +5,10 @@
  */
 #include <jansson.h>
 #include <math.h>
-#include <time.h>
 #include "tests/harness/harness.h"
+#include "tests/harness/prometheus.h"
 
 #define OPENMETRICS "Accept: application/openmetrics-text;version=1.0.0"
-
-struct prometheus {
-	int port;
-	const char *log;
-};
-
-/* Scrapes the agent every second. */
-static struct prometheus prometheus_start(const struct leadline *leadline, const char *flag)
-{
-	struct prometheus prometheus = { .port = free_port() };
-	const char *directory = temporary_directory(), *config;
-	char text[512], config_flag[4200], storage_flag[4200], listen_flag[64];
-
-	require_program("prometheus");
-	snprintf(text, sizeof(text),
-		 "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-		 "scrape_configs:\n"
-		 "  - job_name: leadline\n"
-		 "    static_configs: [{targets: ['127.0.0.1:%d']}]\n",
-		 leadline->port);
-	config = write_file(directory, "prometheus.yml", text);
-	prometheus.log = write_file(directory, "prometheus.log", "");
-	snprintf(config_flag, sizeof(config_flag), "--config.file=%s", config);
-	snprintf(storage_flag, sizeof(storage_flag), "--storage.tsdb.path=%s/data", directory);
-	snprintf(listen_flag, sizeof(listen_flag), "--web.listen-address=127.0.0.1:%d",
-		 prometheus.port);
-	program_start(prometheus.log,
-		      (const char *const[]){ "prometheus", config_flag, storage_flag, listen_flag,
-					     "--log.level=warn", flag, NULL });
-	return prometheus;
-}
-
-/* The answer of an API call, or NULL while there is none. */
-static json_t *prometheus_get(const struct prometheus *prometheus, const char *path)
-{
-	char url[1024];
-	struct answer *answer;
-	json_t *json = NULL;
-
-	snprintf(url, sizeof(url), "http://127.0.0.1:%d/api/v1/%s", prometheus->port, path);
-	answer = fetch(NULL, url, NULL, NULL);
-	if (answer->status == 200)
-		json = json_loadb(answer->body, answer->size, 0, NULL);
-	answer_free(answer);
-	return json;
-}
-
-/* The value of a query that yields one; NaN when it yields none. */
-static double prometheus_value(const struct prometheus *prometheus, const char *query)
-{
-	char path[512];
-	json_t *json;
-	double value = NAN;
-
-	snprintf(path, sizeof(path), "query?query=%s", query);
-	json = prometheus_get(prometheus, path);
-	if (json) {
-		json_t *result = json_object_get(json_object_get(json, "data"), "result");
-		json_t *pair = json_object_get(json_array_get(result, 0), "value");
-		const char *text = json_string_value(json_array_get(pair, 1));
-
-		if (text && json_array_size(result) == 1)
-			value = strtod(text, NULL);
-		json_decref(json);
-	}
-	return value;
-}
-
-static void show_log(const struct prometheus *prometheus)
-{
-	char *text = read_file(prometheus->log);
-
-	print_message("# prometheus: %s\n", text);
-	free(text);
-}
-
-static void wait_for_scrapes(const struct prometheus *prometheus)
-{
-	if (WAIT_UNTIL(prometheus_value(prometheus, "min_over_time(up[2s])") == 1, 30))
-		return;
-	show_log(prometheus);
-	test_fail("prometheus has not scraped the agent within 30 s");
-}
 
 /* A sample that each series of the family has. */
 static void sample_name(const struct page_family *family, char *name, size_t size)
@@ -107,15 +24,12 @@ static void answers_queries_for_every_family(void **state)
 	struct prometheus prometheus = prometheus_start(leadline, NULL);
 	struct page *page;
 	json_t *metadata;
-	time_t taken;
 	size_t i;
 
-	wait_for_scrapes(&prometheus);
+	prometheus_wait(&prometheus);
 	page = leadline_scrape(leadline);
 	assert_true(page->n_families > 40);
-	/* so that every family of `page` has been scraped as well */
-	taken = time(NULL) + 1;
-	assert_true(WAIT_UNTIL(prometheus_value(&prometheus, "timestamp(up)") > (double)taken, 30));
+	prometheus_wait_for_next(&prometheus); /* every family of `page` has been scraped as well */
 	metadata = prometheus_get(&prometheus, "targets/metadata?limit=10000");
 	assert_non_null(metadata);
 	for (i = 0; i < page->n_families; i++) {
@@ -161,14 +75,14 @@ static void answers_queries_for_every_family(void **state)
 	leadline_stop(leadline);
 }
 
-/* It then asks for protobuf first, which is not served: OpenMetrics it is. */
+/* It then asks for protobuf first, which is not served unless the setting says so: OpenMetrics it is. */
 static void scraped_with_native_histograms_on(void **state)
 {
 	struct leadline *leadline = leadline_start_only("host", NULL);
 	struct prometheus prometheus =
 		prometheus_start(leadline, "--enable-feature=native-histograms");
 
-	wait_for_scrapes(&prometheus);
+	prometheus_wait(&prometheus);
 	assert_true(prometheus_value(&prometheus, "count(leadline_host_load1)") == 1);
 	leadline_stop(leadline);
 }
@@ -208,10 +122,13 @@ static void python_accepts_openmetrics(void **state)
 		"from prometheus_client.openmetrics.parser import text_string_to_metric_families\n"
 		"text = open(sys.argv[1], encoding='utf-8', newline='').read()\n"
 		"families = list(text_string_to_metric_families(text))\n"
-		"print(len(families), sum(len(f.samples) for f in families), sum(1 for f in families if f.unit))\n";
+		"exemplars = [s.exemplar for f in families for s in f.samples if s.exemplar]\n"
+		"assert all(e.value > 0 and e.timestamp and not e.labels for e in exemplars)\n"
+		"print(len(families), sum(len(f.samples) for f in families), sum(1 for f in families if f.unit),\n"
+		"      len(exemplars))\n";
 	struct leadline *leadline = leadline_start(NULL);
 	const char *directory = temporary_directory();
-	unsigned families = 0, samples = 0, units = 0;
+	unsigned families = 0, samples = 0, units = 0, exemplars = 0;
 	char error[256], path[4200], *text;
 	struct output *output;
 	struct page *page;
@@ -220,7 +137,8 @@ static void python_accepts_openmetrics(void **state)
 	fetch_to_file(leadline, directory, OPENMETRICS, "page");
 	/* Debian's interpreter, which has Debian's library */
 	output = run_shell("/usr/bin/python3 %s/parse.py %s/page 2>&1", directory, directory);
-	if (output->status || sscanf(output->text, "%u %u %u", &families, &samples, &units) != 3)
+	if (output->status ||
+	    sscanf(output->text, "%u %u %u %u", &families, &samples, &units, &exemplars) != 4)
 		test_fail("%s", output->text);
 	output_free(output);
 
@@ -232,6 +150,10 @@ static void python_accepts_openmetrics(void **state)
 	assert_int_equal(families, page->n_families);
 	assert_int_equal(samples, page->n_samples);
 	assert_true(units > 10);
+	assert_true(exemplars > 10);
+	for (size_t i = 0; i < page->n_samples; i++)
+		exemplars -= page->samples[i].exemplar != NULL;
+	assert_int_equal(exemplars, 0);
 	page_free(page);
 	free(text);
 	leadline_stop(leadline);

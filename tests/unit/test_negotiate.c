@@ -7,16 +7,33 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
+#include "agent/config.h"
 #include "exporters/negotiate.h"
 
 #define OPENMETRICS "application/openmetrics-text"
 
+#define PROTOBUF "application/vnd.google.protobuf"
+#define FAMILY	 ";proto=io.prometheus.client.MetricFamily"
+
+struct preference {
+	const char *accept;
+	const char *encoder;
+};
+
+static void assert_preferences(const struct preference *cases, size_t n, encoder_set offered)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *name = negotiate_encoder(cases[i].accept, offered)->name;
+
+		if (strcmp(name, cases[i].encoder))
+			fail_msg("Accept: %s: %s, wanted %s", cases[i].accept, name,
+				 cases[i].encoder);
+	}
+}
+
 static void formats(void **state)
 {
-	static const struct {
-		const char *accept;
-		const char *encoder;
-	} cases[] = {
+	static const struct preference cases[] = {
 		{ NULL, "prometheus" },
 		{ "", "prometheus" },
 		/* Prometheus 2.42, 2.42 with native histograms, 2.5 to 2.30, 3.x */
@@ -82,15 +99,61 @@ static void formats(void **state)
 		{ "application/js", "prometheus" },
 		{ "a*", "prometheus" },
 	};
-	size_t i;
 
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		const char *name = negotiate_encoder(cases[i].accept)->name;
+	assert_preferences(cases, sizeof(cases) / sizeof(cases[0]), encoders_offered(NULL));
+}
 
-		if (strcmp(name, cases[i].encoder))
-			fail_msg("Accept: %s: %s, wanted %s", cases[i].accept, name,
-				 cases[i].encoder);
-	}
+/* The configuration with that line. */
+static struct config *configure(const char *yaml)
+{
+	struct buffer errors = { 0 };
+	struct config *config;
+
+	if (config_parse(config_tables(), "test", yaml, strlen(yaml), &config, &errors))
+		fail_msg("%.*s", (int)errors.size, errors.data);
+	return config;
+}
+
+/* Asked for and allowed, both: then protobuf, and all else as without it. */
+static void protobuf_where_allowed(void **state)
+{
+	static const struct preference cases[] = {
+		{ NULL, "prometheus" },
+		{ "*/*", "prometheus" },
+		{ "text/plain;q=0, */*", "openmetrics" },
+		{ OPENMETRICS ";version=1.0.0," OPENMETRICS
+			      ";version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+		  "openmetrics" },
+		/* Prometheus 2.42 with native histograms, 3.x, and 3.x that is told to prefer another format */
+		{ PROTOBUF FAMILY ";encoding=delimited," OPENMETRICS
+				  ";version=1.0.0;q=0.8," OPENMETRICS
+				  ";version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+		  "protobuf" },
+		{ PROTOBUF FAMILY
+		  ";encoding=delimited;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.2",
+		  "protobuf" },
+		{ PROTOBUF FAMILY ";encoding=delimited;q=0.5," OPENMETRICS ";version=1.0.0;q=0.6",
+		  "openmetrics" },
+		{ PROTOBUF, "protobuf" },
+		/* other encodings and messages of that media type */
+		{ PROTOBUF FAMILY ";encoding=text,text/plain;q=0.1", "prometheus" },
+		{ PROTOBUF FAMILY ";encoding=compact-text", "prometheus" },
+		{ PROTOBUF ";proto=a.b;encoding=delimited," OPENMETRICS ";q=0.1", "openmetrics" },
+		{ PROTOBUF FAMILY ";a=1;b=2;c=3;d=4;encoding=delimited", "protobuf" },
+	};
+	struct config *config = configure("metrics: {native_histograms: true}");
+	encoder_set offered = encoders_offered(config);
+
+	assert_preferences(cases, sizeof(cases) / sizeof(cases[0]), offered);
+	assert_true(encoder_is_offered(offered, &encoder_prometheus_proto));
+	config_free(config);
+
+	config = configure("log: {level: INFO}");
+	offered = encoders_offered(config);
+	assert_int_equal(offered, encoders_offered(NULL));
+	assert_false(encoder_is_offered(offered, &encoder_prometheus_proto));
+	assert_true(encoder_is_offered(offered, &encoder_json));
+	config_free(config);
 }
 
 /* A header as long as one can be is one more list. */
@@ -102,7 +165,7 @@ static void long_header(void **state)
 	while (at + 32 < sizeof(accept))
 		at += (size_t)sprintf(accept + at, "a/b,");
 	strcpy(accept + at, "application/json;q=0.001");
-	assert_string_equal(negotiate_encoder(accept)->name, "json");
+	assert_string_equal(negotiate_encoder(accept, encoders_offered(NULL))->name, "json");
 }
 
 static void compression(void **state)
@@ -150,9 +213,8 @@ static void by_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(formats),
-		cmocka_unit_test(long_header),
-		cmocka_unit_test(compression),
+		cmocka_unit_test(formats),     cmocka_unit_test(protobuf_where_allowed),
+		cmocka_unit_test(long_header), cmocka_unit_test(compression),
 		cmocka_unit_test(by_name),
 	};
 

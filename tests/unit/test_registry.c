@@ -189,6 +189,7 @@ static void test_histograms_lose_their_empty_ends_and_merge(void **state)
 	snapshot = registry_finish(registry);
 	view = &snapshot_family(snapshot, "c_seconds")->series[0].histogram;
 	assert_int_equal(view->min_index, -8);
+	assert_int_equal(view->open_index, -10);
 	assert_int_equal(view->n_slots,
 			 4); /* one empty slot stays, since the last is open upwards */
 	assert_int_equal(view->slots[0], 3);
@@ -312,6 +313,8 @@ static void test_the_worst_stays_for_all_who_ask(void **state)
 	}
 }
 
+#define NOW 200
+
 /* This minute and the one before, by series; newcomers begin with their own. */
 static void test_the_worst_is_of_two_minutes(void **state)
 {
@@ -321,26 +324,38 @@ static void test_the_worst_is_of_two_minutes(void **state)
 		      after[3] = { { .labels = sda }, { .labels = sdb }, { .labels = sdc } };
 	const struct family family = { .desc = &judged, .n_series = 2, .series = before };
 
-	before[0].histogram =
-		(struct histogram_view){ .turn_max = 3, .last_turn_max = 5, .max = 5 };
-	before[1].histogram =
-		(struct histogram_view){ .turn_max = 7, .last_turn_max = 1, .max = 7 };
+	before[0].histogram = (struct histogram_view){ .turn_max = 3,
+						       .last_turn_max = 5,
+						       .max = 5,
+						       .turn_max_ns = 103,
+						       .last_turn_max_ns = 95 };
+	before[1].histogram = (struct histogram_view){ .turn_max = 7,
+						       .last_turn_max = 1,
+						       .max = 7,
+						       .turn_max_ns = 107,
+						       .last_turn_max_ns = 91 };
 	for (uint64_t turns = 0; turns < 4; turns++) {
 		const double expected[] = { turns == 0	 ? 5
 					    : turns == 1 ? 3
 							 : 2,
 					    4, turns < 2 ? 7 : 0 };
+		/* when each was collected; 0 when there is none */
+		const uint64_t collected[] = { turns == 0   ? 95
+					       : turns == 1 ? 103
+							    : NOW,
+					       NOW, turns < 2 ? 107 : 0 };
 
 		after[0].histogram = (struct histogram_view){ .max = 2 };
 		after[1].histogram = (struct histogram_view){ .max = 4 };
 		after[2].histogram = (struct histogram_view){ .max = 0 };
-		worst_carry(&judged, after, 3, &family, turns);
+		worst_carry(&judged, after, 3, &family, turns, NOW);
 		for (int i = 0; i < 3; i++)
-			assert_true(after[i].histogram.max == expected[i]);
+			assert_true(after[i].histogram.max == expected[i] &&
+				    after[i].histogram.max_ns == collected[i]);
 		assert_true(after[0].histogram.turn_max == (turns ? 2 : 3));
 	}
 	after[0].histogram = (struct histogram_view){ .max = 2 };
-	worst_carry(&judged, after, 1, NULL, 0);
+	worst_carry(&judged, after, 1, NULL, 0, NOW);
 	assert_true(after[0].histogram.max == 2);
 }
 

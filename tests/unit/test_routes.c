@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 #include <zlib.h>
+#include "agent/config.h"
 #include "agent/gzip.h"
 #include "agent/page_cache.h"
 #include "agent/routes.h"
@@ -153,6 +154,40 @@ static void negotiates_formats(void **state)
 	answer = ask(state, "GET", "/metrics?format=xml", NULL);
 	assert_int_equal(answer->status, 400);
 	assert_non_null(strstr(answer->body, "prometheus, openmetrics, json"));
+	answer_free(answer);
+}
+
+static void protobuf_by_leave_only(void **state)
+{
+	static const char accept[] = "Accept: application/vnd.google.protobuf;"
+				     "proto=io.prometheus.client.MetricFamily;encoding=delimited,"
+				     "text/plain;version=0.0.4;q=0.5";
+	static const char yaml[] = "metrics: {native_histograms: true}";
+	const struct fixture *fixture = *state;
+	struct buffer errors = { 0 };
+	struct config *config;
+	struct answer *answer = ask(state, "GET", "/metrics", accept);
+
+	assert_page(answer, &encoder_prometheus_text);
+	answer_free(answer);
+	answer = ask(state, "GET", "/metrics?format=protobuf", NULL);
+	assert_int_equal(answer->status, 400);
+	assert_non_null(strstr(answer->body, "metrics.native_histograms"));
+	answer_free(answer);
+
+	/* as on a reload */
+	assert_int_equal(
+		config_parse(config_tables(), "test", yaml, sizeof(yaml) - 1, &config, &errors), 0);
+	routes_configure(fixture->routes, config);
+	config_free(config);
+	answer = ask(state, "GET", "/metrics", accept);
+	assert_page(answer, &encoder_prometheus_proto);
+	answer_free(answer);
+	answer = ask(state, "GET", "/metrics?format=protobuf", NULL);
+	assert_page(answer, &encoder_prometheus_proto);
+	answer_free(answer);
+	answer = ask(state, "GET", "/metrics", NULL);
+	assert_page(answer, &encoder_prometheus_text);
 	answer_free(answer);
 }
 
@@ -398,15 +433,11 @@ static void many_scrapes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ROUTES_TEST(negotiates_formats),
-		ROUTES_TEST(compresses),
-		cmocka_unit_test(gzip_round_trip),
-		cmocka_unit_test(renders_once),
-		ROUTES_TEST(nothing_collected_yet),
-		ROUTES_TEST(health_codes),
-		ROUTES_TEST(reloads),
-		ROUTES_TEST(lists_endpoints),
-		ROUTES_TEST(many_scrapes),
+		ROUTES_TEST(negotiates_formats), ROUTES_TEST(protobuf_by_leave_only),
+		ROUTES_TEST(compresses),	 cmocka_unit_test(gzip_round_trip),
+		cmocka_unit_test(renders_once),	 ROUTES_TEST(nothing_collected_yet),
+		ROUTES_TEST(health_codes),	 ROUTES_TEST(reloads),
+		ROUTES_TEST(lists_endpoints),	 ROUTES_TEST(many_scrapes),
 	};
 
 	return cmocka_run_group_tests_name("routes", tests, NULL, NULL);
