@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "agent/hyperloglog.h"
 #include "agent/registry.h"
 #include "agent/registry_internal.h"
 #include "agent/remains.h"
@@ -16,6 +17,7 @@ struct draft {
 	struct series *series;
 	size_t n, capacity;
 	uint64_t most_dropped;
+	struct hyperloglog *folded; /* which series ever were, once the cap has bitten; else NULL */
 	bool has_remains; /* in this collection */
 	bool has_folded; /* ever: it has a series "other" that is not the probe's alone */
 };
@@ -83,8 +85,10 @@ void registry_free(struct registry *registry)
 {
 	if (!registry)
 		return;
-	for (size_t i = 0; i < registry->writer.n_drafts; i++)
+	for (size_t i = 0; i < registry->writer.n_drafts; i++) {
 		free(registry->writer.drafts[i].series);
+		free(registry->writer.drafts[i].folded);
+	}
 	free(registry->writer.drafts);
 	free(registry->writer.entities.labels);
 	free(registry->writer.leaving);
@@ -339,6 +343,22 @@ static int append_other(struct draft *draft, const struct series *other)
 	return 0;
 }
 
+static int note_folded(struct draft *draft, const struct series *series, size_t n_labels)
+{
+	uint64_t hash = HYPERLOGLOG_SEED;
+
+	if (!draft->folded)
+		draft->folded = calloc(1, sizeof(*draft->folded));
+	if (!draft->folded)
+		return -ENOMEM;
+	for (size_t i = 0; series->entity && i < ENTITY_LABELS; i++)
+		hash = hyperloglog_hash(hash, series->entity[i]);
+	for (size_t i = 0; i < n_labels; i++)
+		hash = hyperloglog_hash(hash, series->labels[i]);
+	hyperloglog_add(draft->folded, hyperloglog_hash_end(hash));
+	return 0;
+}
+
 /*
  * Keeps a family within its cap. Series of the previous snapshot stay, so that none vanishes while it lives;
  * free places go to new ones in order; the rest is added up in one series labelled "other", together with what the
@@ -384,9 +404,12 @@ static int fold_beyond_cap(struct registry *registry, struct draft *draft, size_
 			continue;
 		}
 		err = fold(snapshot, desc, &other, series, in_other++ == 0);
-		dropped += !is_other;
+		if (err || is_other)
+			continue;
+		dropped++;
+		err = note_folded(draft, series, n_labels);
 	}
-	if (dropped > draft->most_dropped)
+	if (!err && dropped > draft->most_dropped)
 		draft->most_dropped = dropped;
 	draft->n = kept;
 	if (!err && other_before)
@@ -570,11 +593,15 @@ struct snapshot *registry_finish(struct registry *registry)
 }
 
 void registry_each_dropped(struct registry *registry,
-			   void (*callback)(void *context, const char *metric, uint64_t series),
+			   void (*callback)(void *context, const char *metric, uint64_t series,
+					    double distinct),
 			   void *context)
 {
-	for (size_t i = 0; i < registry->writer.n_drafts; i++)
-		if (registry->writer.drafts[i].most_dropped)
-			callback(context, registry->writer.drafts[i].desc->name,
-				 registry->writer.drafts[i].most_dropped);
+	for (size_t i = 0; i < registry->writer.n_drafts; i++) {
+		const struct draft *draft = &registry->writer.drafts[i];
+
+		if (draft->most_dropped)
+			callback(context, draft->desc->name, draft->most_dropped,
+				 hyperloglog_estimate(draft->folded));
+	}
 }

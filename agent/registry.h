@@ -38,11 +38,12 @@ struct metric_writer *registry_begin(struct registry *registry);
 struct snapshot *registry_finish(struct registry *registry);
 
 /*
- * Calls back for each metric that has hit its cap: the most series it ever had beyond it at one time.
- * For leadline_series_dropped_total{metric}.
+ * Calls back for each metric that has hit its cap: the most series it ever had beyond it at one time, and how many different
+ * ones were folded so far, as estimated (hyperloglog.h). Memory of the estimates: 4 KiB for each such metric.
  */
 void registry_each_dropped(struct registry *registry,
-			   void (*callback)(void *context, const char *metric, uint64_t series),
+			   void (*callback)(void *context, const char *metric, uint64_t series,
+					    double distinct),
 			   void *context);
 
 #endif

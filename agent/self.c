@@ -2,6 +2,7 @@
 /* The agent's metrics about itself; see self.h. */
 #include <bpf/libbpf.h>
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -102,6 +103,12 @@ static const struct metric_desc series_dropped_total = {
 	.kind = METRIC_COUNTER,
 	.labels = { "metric" },
 };
+static const struct metric_desc series_folded_estimate = {
+	.name = "leadline_series_folded_estimate",
+	.help = "Different series that were added up as \"other\" so far since the metric was at its cap, estimated; the standard error is 1.6 percent",
+	.kind = METRIC_GAUGE,
+	.labels = { "metric" },
+};
 static const struct metric_desc entities = {
 	.name = "leadline_entities",
 	.help = "Programs told apart now, those that ended lately included",
@@ -152,6 +159,7 @@ const struct metric_desc *const self_metrics[] = {
 	&collection_seconds,
 	&series,
 	&series_dropped_total,
+	&series_folded_estimate,
 	&entities,
 	&entities_limit,
 	&entities_recycled_total,
@@ -259,10 +267,12 @@ static void write_map(void *context, const char *map, const struct map_shape *sh
 		     (double)bytes);
 }
 
-static void write_dropped(void *context, const char *metric, uint64_t n)
+static void write_dropped(void *context, const char *metric, uint64_t n, double distinct)
 {
-	metric_write(context, &series_dropped_total, ENTITY_NONE, (const char *[]){ metric },
-		     (double)n);
+	const char *const labels[] = { metric };
+
+	metric_write(context, &series_dropped_total, ENTITY_NONE, labels, (double)n);
+	metric_write(context, &series_folded_estimate, ENTITY_NONE, labels, round(distinct));
 }
 
 static void write_probe(struct metric_writer *writer, struct probe *probe)

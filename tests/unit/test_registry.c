@@ -100,10 +100,12 @@ static void test_equal_labels_add_up(void **state)
 }
 
 static uint64_t dropped;
-static void note_dropped(void *context, const char *metric, uint64_t series)
+static double folded;
+static void note_dropped(void *context, const char *metric, uint64_t series, double distinct)
 {
 	assert_string_equal(metric, context);
 	dropped = series;
+	folded = distinct;
 }
 
 static void test_a_cap_folds_the_newcomers_and_never_goes_back(void **state)
@@ -128,6 +130,7 @@ static void test_a_cap_folds_the_newcomers_and_never_goes_back(void **state)
 	snapshot_put(snapshot);
 	registry_each_dropped(registry, note_dropped, (void *)"b_total");
 	assert_int_equal(dropped, 2);
+	assert_true(folded > 1.9 && folded < 2.1);
 
 	/* one of the folded ends: "other" stands still */
 	writer = registry_begin(registry);
@@ -138,6 +141,25 @@ static void test_a_cap_folds_the_newcomers_and_never_goes_back(void **state)
 	snapshot = registry_finish(registry);
 	assert_true(value_of(snapshot, "other", "other") == 211);
 	snapshot_put(snapshot);
+}
+
+/* Ever others come and go: of those beyond the cap no more than the number is kept. */
+static void test_what_was_folded_is_estimated(void **state)
+{
+	const double true_number = 97 * 31;
+
+	for (uint32_t round = 0; round < 97; round++) {
+		struct metric_writer *writer = registry_begin(registry);
+
+		for (uint32_t entity = 0; entity < 3; entity++)
+			write_count(writer, 100 + entity, "x", round);
+		for (uint32_t entity = 0; entity < 31; entity++)
+			write_count(writer, 1000 + 31 * round + entity, "x", 1);
+		snapshot_put(registry_finish(registry));
+	}
+	registry_each_dropped(registry, note_dropped, (void *)"b_total");
+	assert_int_equal(dropped, 31);
+	assert_true(folded > 0.93 * true_number && folded < 1.07 * true_number);
 }
 
 static void write_latency(struct metric_writer *writer, const char *device, int min_index,
@@ -367,6 +389,7 @@ int main(void)
 		TEST(test_equal_labels_add_up),
 		TEST(test_a_cap_folds_the_newcomers_and_never_goes_back),
 		TEST(test_what_is_other_already_does_not_grow),
+		TEST(test_what_was_folded_is_estimated),
 		TEST(test_histograms_lose_their_empty_ends_and_merge),
 		TEST(test_histograms_fold_too),
 		TEST(test_an_empty_histogram_is_kept),
