@@ -33,7 +33,8 @@ struct kernel_offers {
 };
 
 struct hook_choice {
-	const struct hook_alternative *alternative; /* NULL: none fits */
+	const struct hook_alternative *alternative; /* NULL: none fits, or … */
+	bool not_needed; /* … this kernel does without; why_not is empty */
 	char why_not
 		[200]; /* then: why the preferred alternative does not, and what would mend it */
 };

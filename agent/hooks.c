@@ -100,10 +100,23 @@ static void explain(const struct hook_alternative *alternative, const struct ker
 	}
 }
 
+/* For hooks on functions only. */
+static bool is_needed(const struct hook *hook, const struct kernel_offers *offers)
+{
+	if (!hook->where_present)
+		return true;
+	for (int i = 0; i < HOOK_MAX_ALTERNATIVES && hook->alternatives[i].program; i++)
+		if (offers->has_function(offers->context, hook->alternatives[i].target))
+			return true;
+	return false;
+}
+
 struct hook_choice hook_select(const struct hook *hook, const struct kernel_offers *offers)
 {
-	struct hook_choice choice = { .alternative = NULL };
+	struct hook_choice choice = { .not_needed = !is_needed(hook, offers) };
 
+	if (choice.not_needed)
+		return choice;
 	for (int i = 0; i < HOOK_MAX_ALTERNATIVES && hook->alternatives[i].program; i++) {
 		char why[sizeof(choice.why_not)];
 

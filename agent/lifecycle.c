@@ -93,7 +93,7 @@ static int select_hooks(struct probe *probe)
 		status = &probe->hooks[probe->n_hooks++];
 		*status = (struct hook_status){ .hook = hook };
 		status->choice = hook_select(hook, probe->environment->offers);
-		if (status->choice.alternative)
+		if (status->choice.alternative || status->choice.not_needed)
 			continue;
 		if (hook->required)
 			return fail(probe, -EOPNOTSUPP, "no %s: %s", hook->provides,

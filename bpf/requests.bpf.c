@@ -592,6 +592,17 @@ int BPF_PROG(requests_send_fexit, struct sock *sk, struct msghdr *msg, size_t si
 	return 0;
 }
 
+/*
+ * Until 6.5 (dc97391e6610) pages of files go to TCP by a way of their own, past the tracepoint and tcp_sendmsg.
+ */
+SEC("fexit/tcp_sendpage")
+int BPF_PROG(requests_sendpage, struct sock *sk, void *page, int offset, size_t size, int flags,
+	     int ret)
+{
+	sent(sk, ret);
+	return 0;
+}
+
 /* tcp_recvmsg lost an argument in 5.19 (ec095263a965); the helpers that tell came in 5.17 (f92c1e183604). */
 SEC("fexit/tcp_recvmsg")
 int requests_recv_fexit(__u64 *ctx)

@@ -242,8 +242,9 @@ static int configure(struct probe *probe)
 	if (!settings->drops_name_socket)
 		probe_degrade(
 			probe,
-			"listen overflows include other packets that a listening socket drops, and some count "
-			"twice: this kernel does not tell which socket dropped a packet");
+			"no listen overflows: other packets dropped at listening sockets would be among them, as this "
+			"kernel does not tell which socket dropped a packet");
+	data->listen.hides_overflows = !settings->drops_name_socket;
 	err = probe_rows_size(probe, "network_drops",
 			      drop_rows(settings->core_reasons, settings->subsystems));
 	if (!err)

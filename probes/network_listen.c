@@ -90,8 +90,9 @@ uint64_t listen_table_write(struct listen_table *table, uint64_t now_ns,
 			     ratio_of(row->level));
 		metric_write(writer, &listen_queue_max_metric, row->entity, labels,
 			     highest_ratio(row, &table->pasts[i], new_window));
-		metric_write(writer, &listen_overflows_metric, row->entity, labels,
-			     (double)row->overflows);
+		if (!table->hides_overflows)
+			metric_write(writer, &listen_overflows_metric, row->entity, labels,
+				     (double)row->overflows);
 		overflows += row->overflows;
 	}
 	return overflows;

@@ -46,6 +46,8 @@ struct hook {
 	bool required; /* without it the probe has failed; else it is degraded */
 	const char *provides; /* what is missing without it, for people: "run-queue latency" */
 	struct hook_alternative alternatives[HOOK_MAX_ALTERNATIVES];
+	/* Functions that only some kernels have, and only these need the hook: elsewhere nothing is missing. */
+	bool where_present;
 };
 
 struct probe_desc {

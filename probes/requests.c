@@ -32,6 +32,14 @@ static const struct hook hooks[] = {
 		},
 	},
 	{
+		.name = "send pages",
+		.where_present = true,
+		.provides = "sizes of responses sent by sendfile, and what comes after them",
+		.alternatives = {
+			{ "requests_sendpage", HOOK_FEXIT, "tcp_sendpage", 0 },
+		},
+	},
+	{
 		.name = "receive",
 		.required = true,
 		.provides = "requests",

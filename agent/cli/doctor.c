@@ -47,7 +47,9 @@ static void print_probe(FILE *out, const struct probe *probe)
 				hook_kind_name(chosen->kind), chosen->target);
 		else
 			fprintf(out, "       %-18s none%s\n", statuses[i].hook->name,
-				statuses[i].hook->required ? " (required)" : "");
+				statuses[i].choice.not_needed ? ", nor needed here"
+				: statuses[i].hook->required  ? " (required)"
+							      : "");
 	}
 	if (probe_reason(probe)[0])
 		fprintf(out, "     %-20s -> %s\n", "", probe_reason(probe));
@@ -71,11 +73,13 @@ static json_t *describe_hook(const struct hook_status *status)
 {
 	const struct hook_alternative *chosen = status->choice.alternative;
 
-	return json_pack("{s:s, s:s, s:b, s:s?, s:s?, s:s?, s:s?}", "name", status->hook->name,
+	return json_pack("{s:s, s:s, s:b, s:b, s:s?, s:s?, s:s?, s:s?}", "name", status->hook->name,
 			 "provides", status->hook->provides, "required", status->hook->required,
-			 "kind", chosen ? hook_kind_name(chosen->kind) : NULL, "target",
+			 "needed", !status->choice.not_needed, "kind",
+			 chosen ? hook_kind_name(chosen->kind) : NULL, "target",
 			 chosen ? chosen->target : NULL, "program", chosen ? chosen->program : NULL,
-			 "why_not", chosen ? NULL : status->choice.why_not);
+			 "why_not",
+			 chosen || status->choice.not_needed ? NULL : status->choice.why_not);
 }
 
 static json_t *describe_probe(const struct probe *probe)

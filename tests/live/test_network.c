@@ -355,6 +355,19 @@ static bool overflows_equal_the_kernels(struct leadline *leadline, const struct 
 	return ours == kernel && kernel > 0;
 }
 
+/* Where packets a listening socket drops cannot be told from overflows, there are no overflows, not wrong ones. */
+static void require_overflows(struct leadline *leadline)
+{
+	struct page *page;
+
+	if (!leadline_logged(leadline, "no listen overflows"))
+		return;
+	page = leadline_scrape(leadline);
+	assert_int_equal(metric_count(page, "leadline_tcp_listen_overflows_total", NULL), 0);
+	page_free(page);
+	test_skip("this kernel does not tell which socket dropped a packet");
+}
+
 static void a_full_queue_shows_and_its_overflows_equal_the_kernels(void **state)
 {
 	static const char rule[] = "INPUT -i lo -p tcp --tcp-flags SYN,RST,ACK ACK -j DROP";
@@ -367,6 +380,7 @@ static void a_full_queue_shows_and_its_overflows_equal_the_kernels(void **state)
 	page = leadline_scrape(leadline);
 	assert_true(of_port(page, "leadline_tcp_listen_queue_ratio", workload) == 1);
 	assert_true(of_port(page, "leadline_tcp_listen_queue_max_ratio", workload) == 1);
+	require_overflows(leadline);
 	at_first = of_port(page, "leadline_tcp_listen_overflows_total", workload);
 	assert_true(at_first >= CALLERS - ROOM);
 	page_free(page);

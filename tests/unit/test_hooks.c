@@ -158,6 +158,38 @@ static void test_kind_that_does_not_work_says_why(void **state)
 	assert_string_equal(hook_select(&only_fexit, &offers).why_not, "");
 }
 
+static void test_needed_only_where_present(void **state)
+{
+	static const struct hook old_way = {
+		"x",
+		false,
+		"y",
+		.where_present = true,
+		.alternatives = { { "f", HOOK_FEXIT, "no_such_function", 0 } },
+	};
+	static const struct hook present = {
+		"x",
+		false,
+		"y",
+		.where_present = true,
+		.alternatives = { { "f", HOOK_FEXIT, "tcp_sendmsg", 0 } },
+	};
+	const int args = 4;
+	struct kernel_offers without = kernel(&args, false, true), with = kernel(&args, true, true);
+	struct hook_choice choice = hook_select(&old_way, &without);
+
+	assert_null(choice.alternative);
+	assert_true(choice.not_needed);
+	assert_string_equal(choice.why_not, "");
+	choice = hook_select(&present, &without);
+	assert_null(choice.alternative);
+	assert_false(choice.not_needed);
+	assert_string_equal(choice.why_not, "fexit tcp_sendmsg: functions cannot be traced");
+	choice = hook_select(&present, &with);
+	assert_string_equal(choice.alternative->program, "f");
+	assert_false(choice.not_needed);
+}
+
 static void test_unknown_function(void **state)
 {
 	static const struct hook wrong = {
@@ -180,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_arguments),
 		cmocka_unit_test(test_avoided),
 		cmocka_unit_test(test_kind_that_does_not_work_says_why),
+		cmocka_unit_test(test_needed_only_where_present),
 		cmocka_unit_test(test_unknown_function),
 	};
 
