@@ -106,6 +106,12 @@ void require_root(void)
 		test_skip("needs root");
 }
 
+void require_real_time(void)
+{
+	if (getenv("TEST_EMULATED"))
+		test_skip("times differ on an emulated CPU");
+}
+
 void require_program(const char *name)
 {
 	const char *path = getenv("PATH");

@@ -20,6 +20,8 @@ void test_fail(const char *format, ...) __attribute__((format(printf, 1, 2), nor
 /* Skips the running test; the reason is shown at the end of the run. Does not return. */
 void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 void require_root(void); /* else skips */
+/* Skips where CPUs are emulated (TEST_EMULATED is set): for tests that compare the kernel's times with a program's. */
+void require_real_time(void);
 void require_program(const char *name); /* on PATH, else skips */
 
 /* A fresh directory, removed with all its content at cleanup. The string lives until then. */
