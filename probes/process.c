@@ -82,7 +82,7 @@ static const struct option_desc options[] = {
 /* ---- rows and events ---- */
 
 uint64_t process_row_write(const struct process_row *row, uint32_t entity,
-			   struct metric_writer *writer)
+			   struct process_sights sights, struct metric_writer *writer)
 {
 	uint64_t events = row->execs + row->oom_kills;
 
@@ -95,8 +95,10 @@ uint64_t process_row_write(const struct process_row *row, uint32_t entity,
 	}
 	if (!events)
 		return 0;
-	metric_write(writer, &execs, entity, NULL, (double)row->execs);
-	metric_write(writer, &oom_kills, entity, NULL, (double)row->oom_kills);
+	if (sights.execs)
+		metric_write(writer, &execs, entity, NULL, (double)row->execs);
+	if (sights.oom_kills)
+		metric_write(writer, &oom_kills, entity, NULL, (double)row->oom_kills);
 	return events;
 }
 
@@ -266,10 +268,14 @@ static int on_event(struct probe *probe, const void *bytes, size_t size)
 static int collect(struct probe *probe, struct metric_writer *writer)
 {
 	struct process_data *data = probe_data(probe);
+	const struct process_sights sights = {
+		.execs = probe_hook_attached(probe, "exec"),
+		.oom_kills = probe_hook_attached(probe, "oom"),
+	};
 	uint64_t events = data->retired_events;
 
 	for (uint32_t entity = 0; entity < data->entities; entity++)
-		events += process_row_write(&data->rows[entity], entity, writer);
+		events += process_row_write(&data->rows[entity], entity, sights, writer);
 	probe_report_events(probe, events);
 	report_held_back(probe);
 	return 0;

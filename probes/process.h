@@ -12,9 +12,14 @@
 #include "agent/metric.h"
 #include "bpf/process.h"
 
+/* What this kernel lets the probe see: the rest has no series, rather than ones that stay at 0. */
+struct process_sights {
+	bool execs, oom_kills;
+};
+
 /* Writes the series of an entity, none for an empty row. Returns the number of kernel events that the row sums up. */
 uint64_t process_row_write(const struct process_row *row, uint32_t entity,
-			   struct metric_writer *writer);
+			   struct process_sights sights, struct metric_writer *writer);
 
 /*
  * Takes bytes from the ring for an event, whatever they are. 0, or -EBADMSG and an untouched *ret_event

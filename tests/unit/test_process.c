@@ -193,9 +193,11 @@ static void a_row_becomes_series(void **state)
 		.oom_kills = 2,
 	};
 	struct registry *registry = registry_new(labels_of, NULL);
+	const struct process_sights all = { .execs = true, .oom_kills = true };
 	struct snapshot *snapshot;
 
-	assert_int_equal(process_row_write(&row, 1, registry_begin(registry)), 3 + 5 + 7 + 11 + 2);
+	assert_int_equal(process_row_write(&row, 1, all, registry_begin(registry)),
+			 3 + 5 + 7 + 11 + 2);
 	snapshot = registry_finish(registry);
 	assert_true(value(snapshot, "leadline_process_execs_total", NULL) == 3);
 	assert_true(value(snapshot, "leadline_process_exits_total", "success") == 5);
@@ -204,8 +206,21 @@ static void a_row_becomes_series(void **state)
 	assert_true(value(snapshot, "leadline_oom_kills_total", NULL) == 2);
 	snapshot_put(snapshot);
 
-	assert_int_equal(process_row_write(&(struct process_row){}, 1, registry_begin(registry)),
-			 0);
+	process_row_write(&row, 1, (struct process_sights){ .oom_kills = true },
+			  registry_begin(registry));
+	snapshot = registry_finish(registry);
+	assert_int_equal(snapshot->n_series, 4);
+	assert_true(value(snapshot, "leadline_oom_kills_total", NULL) == 2);
+	snapshot_put(snapshot);
+	process_row_write(&row, 1, (struct process_sights){ .execs = true },
+			  registry_begin(registry));
+	snapshot = registry_finish(registry);
+	assert_int_equal(snapshot->n_series, 4);
+	assert_true(value(snapshot, "leadline_process_execs_total", NULL) == 3);
+	snapshot_put(snapshot);
+
+	assert_int_equal(
+		process_row_write(&(struct process_row){}, 1, all, registry_begin(registry)), 0);
 	snapshot = registry_finish(registry);
 	assert_int_equal(snapshot->n_series, 0);
 	snapshot_put(snapshot);
