@@ -50,7 +50,7 @@ SOURCES	:= $(filter-out agent/main.c,$(wildcard agent/*.c agent/cli/*.c exporter
 OBJECTS	:= $(SOURCES:%.c=$(BUILD)/obj/%.o)
 LIBRARY	:= $(BUILD)/libleadline.a
 
-.PHONY: all build help deps run test test-unit test-live test-peers test-faults bench check format asan tsan fuzz install clean FORCE
+.PHONY: all build help deps run test test-unit test-live test-peers test-faults test-vm bench check format asan tsan fuzz install clean FORCE
 all: build
 build: $(BUILD)/leadline
 
@@ -61,6 +61,7 @@ help:
 ## make build       build/leadline
 ## sudo make run    deps, build, and run the agent in the foreground on 127.0.0.1:9797
 ## sudo make test   deps, build, and every test; make test-unit needs no root
+## sudo make test-vm  every hook on Debian's 6.1 and 6.12 kernels, in virtual machines
 ## sudo make bench  cost and speed beside the peers, as one table
 ## sudo make soak   SOAK_MINUTES (30) of processes, groups and connections that come and go: memory must stay
 ## make check       formatting, cppcheck, clang-tidy, warnings as errors under gcc, clang and for arm64
@@ -76,6 +77,7 @@ help:
 APT_BUILD := gcc make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libmicrohttpd-dev libyaml-dev libjansson-dev libcurl4-gnutls-dev libmount-dev libhttp-parser-dev uthash-dev libc6-dev
 APT_TEST := libcmocka-dev libbpf-tools e2fsprogs fio nginx-light wrk curl iptables iproute2 util-linux prometheus prometheus-node-exporter python3 python3-prometheus-client apache2-utils procps runc openssl
 APT_BENCH := bpftrace
+APT_VM := qemu-system-x86 busybox-static cpio kmod xz-utils
 APT_CROSS := gcc-aarch64-linux-gnu qemu-user
 APT_CHECK := clang-format clang-tidy cppcheck gcovr libclang-rt-14-dev shellcheck
 DNF_BUILD := gcc make pkgconf-pkg-config clang llvm bpftool libbpf-devel elfutils-libelf-devel zlib-devel libmicrohttpd-devel libyaml-devel jansson-devel libcurl-devel libmount-devel http-parser-devel uthash-devel
@@ -91,9 +93,11 @@ deps-test: deps
 	$(call install_packages,$(APT_TEST),$(DNF_TEST))
 deps-bench: deps-test
 	$(call install_packages,$(APT_BENCH),)
+deps-vm: deps-test
+	$(call install_packages,$(APT_VM),)
 deps-check: deps-test
 	$(call install_packages,$(APT_CHECK) $(APT_CROSS),clang-tools-extra cppcheck gcovr ShellCheck)
-.PHONY: deps-test deps-bench deps-check
+.PHONY: deps-test deps-bench deps-vm deps-check
 
 # ---- for another architecture ------------------------------------------------------------------
 # Headers and libraries are those of Debian's packages for it, unpacked below SYSROOT. What was built runs here in

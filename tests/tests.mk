@@ -43,6 +43,19 @@ test: deps-test
 	$(Q)$(MAKE) --no-print-directory test-programs
 	$(Q)$(RUN_TESTS) $(UNIT) $(LIVE) $(PEERS)
 
+# ---- the kernel matrix: make test-vm [VM_KERNELS=6.1] [VM_TESTS=requests,tcp,missing] ------------------
+# Each kernel boots in a virtual machine that runs the live tests of every probe with every hook, see tests/vm/.
+VM_KERNELS ?= 6.1 6.12
+VM_TESTS ?=
+VM_PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/vm/*.c))
+
+test-vm: deps-vm
+	$(Q)$(MAKE) --no-print-directory test-programs $(VM_PROGRAMS)
+	$(Q)set -e; for kernel in $(VM_KERNELS); do \
+		echo "  BOOT     Linux $$kernel"; bash tests/vm/boot.sh $$kernel $(BUILD) $(VM_TESTS); done
+	$(Q)sh tests/vm/table.sh $(VM_KERNELS:%=$(BUILD)/vm/%)
+	$(Q)$(RUN_TESTS) $$(ls $(VM_KERNELS:%=$(BUILD)/vm/%/*.tap) | sed 's/\.tap$$//')
+
 # ---- benchmarks: make bench [ROW=syscall] [BENCH_FLAGS=--quick] ----------------------------------
 $(BUILD)/tests/bench/%: tests/bench/%.c Makefile
 	$(call say,CC,$@)

@@ -187,6 +187,7 @@ static void times_are_those_of_the_kernel_and_of_fio(void **state)
 	struct fio_result result;
 	double mean, ratio;
 
+	require_real_time();
 	fio(device, "write",
 	    "--rw=write --bs=512k --size=128m"); /* so that reads are not of holes */
 	shell("sync");

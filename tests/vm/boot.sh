@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Boots one of Debian's kernels under qemu and has guest.sh run there: boot.sh VERSION BUILD [TESTS], e.g. 6.1 build
+# requests,tcp; without TESTS all. What each run said goes to BUILD/vm/VERSION/NAME.tap, and beside it a program NAME
+# that says it again, for tests/harness/run.sh; hooks.txt there tells which round used which hook.
+# Other machines: QEMU, QEMU_FLAGS, CONSOLE, KERNEL_PACKAGE.
+set -euo pipefail
+version=$1 build=$2 tests=${3:-}
+here=$(cd "$(dirname "$0")" && pwd)
+
+qemu=${QEMU:-qemu-system-x86_64}
+read -ra flags <<<"${QEMU_FLAGS:--cpu max}"
+console=${CONSOLE:-ttyS0}
+pattern=${KERNEL_PACKAGE:-^linux-image-$version\\.[0-9][^ ]*-cloud-amd64\$}
+limit=${VM_TIMEOUT:-900}
+
+fail() {
+	echo "boot.sh: $*" >&2
+	exit 1
+}
+command -v "$qemu" >/dev/null || fail "$qemu is not installed; sudo make deps-vm installs it"
+
+# The newest such kernel there is, unpacked once.
+package=$(apt-cache pkgnames linux-image- | grep -E "$pattern" | sort -V | tail -n 1) || true
+[ -n "$package" ] || fail "no package $pattern is known to apt-get"
+root=$(realpath -m "$build/vm/kernels/$package")
+if [ ! -e "$root/boot" ]; then
+	mkdir -p "$build/vm/kernels"
+	(cd "$build/vm/kernels" && apt-get download -q "$package" >/dev/null 2>&1 &&
+		dpkg-deb -x "${package}"_*.deb "$package.new" && mv "$package.new" "$package") ||
+		fail "$package cannot be fetched: apt-get download $package"
+	rm -f "$build/vm/kernels/$package"_*.deb
+fi
+
+results=$build/vm/$version
+rm -rf "$results"
+mkdir -p "$results"
+sh "$here/initramfs.sh" "$root" "$build" "$results/initramfs"
+truncate -s 1G "$results/disk"
+/usr/sbin/mke2fs -q -t ext4 "$results/disk"
+
+status=0
+timeout -k 5 "$limit" "$qemu" -accel tcg,thread=multi "${flags[@]}" -smp 2 -m 2048 -nodefaults -nographic -no-reboot \
+	-serial stdio -kernel "$root"/boot/vmlinu[xz]-* -initrd "$results/initramfs" \
+	-drive "file=$results/disk,if=virtio,format=raw,cache=unsafe" \
+	-append "console=$console quiet loglevel=3 panic=-1 leadline_tests=$tests" \
+	</dev/null >"$results/console" 2>&1 || status=$?
+rm -f "$results/initramfs" "$results/disk"
+
+# One file for each run; one that did not end, as that of a machine that hung, is a failure.
+tr -d '\r' <"$results/console" | awk -v directory="$results" '
+	/^@@ hook / { sub(/^@@ hook /, ""); print >(directory "/hooks.txt"); next }
+	/^@@ begin / { file = directory "/" $3 ".tap"; print "" >file; next }
+	/^@@ end / { print $4 >(directory "/" $3 ".status"); file = ""; next }
+	/^@@ done/ { is_done = 1; next }
+	file { print >file }
+	END { exit !is_done }' || {
+	echo "1..1" >"$results/boot.tap"
+	{
+		echo "not ok 1 - boots and runs to its end (qemu exit $status)"
+		tail -n 20 "$results/console" | tr -d '\r' | sed 's/^/# /'
+	} >>"$results/boot.tap"
+	echo 1 >"$results/boot.status"
+}
+for tap in "$results"/*.tap; do
+	program=${tap%.tap}
+	code=$(cat "$program.status" 2>/dev/null || echo 124)
+	printf '#!/bin/sh\ncat "%s"\nexit %s\n' "$(realpath "$tap")" "$code" >"$program"
+	chmod +x "$program"
+done
