@@ -36,7 +36,7 @@ static const struct hook hooks[] = {
 	  true,
 	  "time of threads",
 	  { { "zoom_switch_state", HOOK_TP_BTF, "sched_switch", 4 },
-	    { "zoom_switch_plain", HOOK_TP_BTF, "sched_switch", 3 } } },
+	    { "zoom_switch_plain", HOOK_TP_BTF, "sched_switch", 3, 3 } } },
 	{ "enter", true, "system calls", { { "zoom_enter", HOOK_TP_BTF, "sys_enter", 2 } } },
 	{ "exit", true, "system calls", { { "zoom_exit", HOOK_TP_BTF, "sys_exit", 2 } } },
 	{ "all threads", true, "threads at rest", { { "zoom_pass", HOOK_ITER, "task", 0 } } },

@@ -30,7 +30,7 @@ static const struct hook hooks[] = {
 	  "packet drops",
 	  { { "packet_dropped_by", HOOK_TP_BTF, "kfree_skb", 4 },
 	    { "packet_dropped", HOOK_TP_BTF, "kfree_skb", 3 },
-	    { "packet_dropped_unexplained", HOOK_TP_BTF, "kfree_skb", 2 } } },
+	    { "packet_dropped_unexplained", HOOK_TP_BTF, "kfree_skb", 2, 2 } } },
 	{ "UDP drops",
 	  false,
 	  "UDP drops",

@@ -20,7 +20,7 @@ static const struct hook hooks[] = {
 	  true,
 	  "CPU scheduling times",
 	  { { "sched_switch_state", HOOK_TP_BTF, "sched_switch", 4 },
-	    { "sched_switch_plain", HOOK_TP_BTF, "sched_switch", 3 } } },
+	    { "sched_switch_plain", HOOK_TP_BTF, "sched_switch", 3, 3 } } },
 	{ "threads at rest",
 	  true,
 	  "time of threads that do not switch",

@@ -51,8 +51,9 @@ VM_PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/vm/*.c))
 
 test-vm: deps-vm
 	$(Q)$(MAKE) --no-print-directory test-programs $(VM_PROGRAMS)
-	$(Q)set -e; for kernel in $(VM_KERNELS); do \
-		echo "  BOOT     Linux $$kernel"; bash tests/vm/boot.sh $$kernel $(BUILD) $(VM_TESTS); done
+	$(Q)for kernel in $(VM_KERNELS); do \
+		echo "  BOOT     Linux $$kernel"; bash tests/vm/boot.sh $$kernel $(BUILD) $(VM_TESTS) & \
+	done; wait
 	$(Q)sh tests/vm/table.sh $(VM_KERNELS:%=$(BUILD)/vm/%)
 	$(Q)$(RUN_TESTS) $$(ls $(VM_KERNELS:%=$(BUILD)/vm/%/*.tap) | sed 's/\.tap$$//')
 

@@ -116,6 +116,7 @@ static void test_contended_time_is_that_of_schedstat(void **state)
 	struct workload *workloads[3];
 	struct page *page;
 
+	require_real_time();
 	for (int i = 0; i < 3; i++)
 		workloads[i] = workload_start("spin", 1, spin_for_a_second, NULL);
 	for (int i = 0; i < 3; i++)

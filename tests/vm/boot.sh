@@ -14,7 +14,15 @@ console=${CONSOLE:-ttyS0}
 pattern=${KERNEL_PACKAGE:-^linux-image-$version\\.[0-9][^ ]*-cloud-amd64\$}
 limit=${VM_TIMEOUT:-900}
 
+results=$build/vm/$version
+rm -rf "$results"
+mkdir -p "$results"
+
+# Says what went wrong as a test that failed.
 fail() {
+	printf '#!/bin/sh\necho "1..1"\necho "not ok 1 - boots: %s"\nexit 1\n' "$*" >"$results/boot"
+	chmod +x "$results/boot"
+	: >"$results/boot.tap"
 	echo "boot.sh: $*" >&2
 	exit 1
 }
@@ -32,10 +40,7 @@ if [ ! -e "$root/boot" ]; then
 	rm -f "$build/vm/kernels/$package"_*.deb
 fi
 
-results=$build/vm/$version
-rm -rf "$results"
-mkdir -p "$results"
-sh "$here/initramfs.sh" "$root" "$build" "$results/initramfs"
+sh "$here/initramfs.sh" "$root" "$build" "$results/initramfs" || fail "its initramfs cannot be made"
 truncate -s 1G "$results/disk"
 /usr/sbin/mke2fs -q -t ext4 "$results/disk"
 

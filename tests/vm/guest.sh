@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Inside the virtual machine: runs the live tests of each probe in rounds, so that every hook the kernel offers is used in
-# one, then what must hold when something is missing. Lines that begin with @@ tell the host (boot.sh) what follows.
+# Inside the virtual machine: runs what must hold when something is missing, then the live tests of each probe in rounds, so that
+# every hook the kernel offers is used in one. Lines that begin with @@ tell the host (boot.sh) what follows.
 set -u
 
 export TEST_EMULATED=1 CMOCKA_MESSAGE_OUTPUT=TAP
@@ -9,7 +9,7 @@ only=$(sed -n 's/.*leadline_tests=\([^ ]*\).*/\1/p' /proc/cmdline)
 
 run() { # NAME PROGRAM
 	echo "@@ begin $1"
-	timeout -k 10 150 "$2" </dev/null 2>&1
+	timeout -k 10 300 "$2" </dev/null 2>&1
 	echo "@@ end $1 $?"
 }
 
@@ -17,7 +17,9 @@ is_wanted() {
 	[ -z "$only" ] || case ",$only," in *,"$1",*) ;; *) false ;; esac
 }
 
+echo # the firmware leaves a line without end
 cd /build || exit 1
+is_wanted missing && run missing /build/tests/vm/missing
 /build/tests/vm/rounds >/run/rounds
 sed -n 's/^hook /@@ hook /p' /run/rounds
 grep '^round ' /run/rounds | while read -r _ probe number avoid; do
@@ -26,6 +28,4 @@ grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	export LEADLINE_HOOKS_AVOID="$avoid"
 	run "$probe-$number" "/build/tests/live/test_$probe"
 done
-unset LEADLINE_HOOKS_AVOID
-is_wanted missing && run missing /build/tests/vm/missing
 echo '@@ done'

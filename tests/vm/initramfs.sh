@@ -29,7 +29,7 @@ cp "$here/init" "$work/init"
 cp /bin/busybox "$work/usr/bin/busybox"
 cp "$build/leadline" "$work/build/"
 cp "$build"/tests/live/test_* "$work/build/tests/live/"
-cp "$build"/tests/vm/* "$here/guest.sh" "$work/build/tests/vm/"
+cp "$build"/tests/vm/* "$here/guest.sh" "$here/control-groups.sh" "$work/build/tests/vm/"
 echo 'root:x:0:0:root:/:/bin/sh
 nobody:x:65534:65534:nobody:/:/bin/false' >"$work/etc/passwd"
 echo 'root:x:0:
