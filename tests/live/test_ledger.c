@@ -39,6 +39,13 @@ static int spin(void *argument, void *shared)
 	return 0;
 }
 
+/* Waiting for something, as opposed to standing in a queue for a CPU. */
+static double waits_of(const struct page *page, const char *comm)
+{
+	return metric_sum(page, "leadline_cpu_wait_seconds_total", "comm", comm, NULL) -
+	       ledger_wait(page, comm, "run_queue") - ledger_wait(page, comm, "stolen");
+}
+
 /* Naps, computes and writes in turn. */
 static int mix(void *argument, void *shared)
 {
@@ -95,6 +102,139 @@ static void test_parts_sum_to_the_time_of_life(void **state)
 	leadline_stop(leadline);
 }
 
+/* ---- threads that the agent does not see from birth to death ---- */
+
+#define OLD_THREADS 5
+
+/* Computes and naps until it is told to end. */
+static void *compute_and_nap(void *shared)
+{
+	const volatile int *must_end = shared;
+
+	while (!*must_end) {
+		for (volatile int i = 0; i < 100000; i++)
+			;
+		usleep(1300);
+	}
+	return NULL;
+}
+
+static int have_old_threads(void *argument, void *shared)
+{
+	pthread_t threads[OLD_THREADS - 1];
+
+	for (int i = 0; i < OLD_THREADS - 1; i++)
+		if (pthread_create(&threads[i], NULL, compute_and_nap, shared))
+			return 1;
+	((volatile int *)shared)[1] = 1;
+	compute_and_nap(shared);
+	for (int i = 0; i < OLD_THREADS - 1; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+
+/* A page, and between which times it shows all that was. */
+struct look {
+	double total, earliest, latest;
+};
+
+static struct look look_at(struct leadline *leadline, const char *comm)
+{
+	struct look look = { .earliest = clock_seconds() };
+	struct page *page = leadline_scrape(leadline);
+
+	look.latest = clock_seconds();
+	look.total = ledger_total(page, comm);
+	page_free(page);
+	return look;
+}
+
+/* Older than the agent, and alive at both looks: what it was doing when the agent came counts from then on. */
+static void test_threads_older_than_the_agent_are_all_there(void **state)
+{
+	struct workload *workload = workload_start("older", -1, have_old_threads, NULL);
+	volatile int *must_end = workload->shared;
+	struct leadline *leadline;
+	struct look first, second;
+	double told, least, most;
+
+	workload_release(workload);
+	assert_true(WAIT_UNTIL(must_end[1], 10));
+	leadline = leadline_start_only("sched", NULL);
+	first = look_at(leadline, workload->comm);
+	pause_seconds(2);
+	second = look_at(leadline, workload->comm);
+	told = second.total - first.total;
+	least = OLD_THREADS * (second.earliest - first.latest);
+	most = OLD_THREADS * (second.latest - first.earliest);
+	/* one that stands in the run queue at a look is charged for it when it has had its turn */
+	if (told < least * 0.99 - 0.03 * OLD_THREADS || told > most * 1.01 + 0.03 * OLD_THREADS)
+		test_fail("the ledger has %.4f s of %.4f to %.4f s", told, least, most);
+	must_end[0] = 1;
+	workload_finish(workload, 10);
+	leadline_stop(leadline);
+}
+
+#define BRIEF_THREADS 211
+
+struct lives {
+	double own; /* of all threads, by clocks they read themselves */
+	double around; /* the same, from making to joining them */
+	double began, ended; /* the first thread */
+};
+
+static void *live_briefly(void *own)
+{
+	double began = clock_seconds();
+
+	for (volatile int i = 0; i < 300000; i++)
+		;
+	usleep(2000);
+	*(double *)own += clock_seconds() - began;
+	return NULL;
+}
+
+static int have_brief_threads(void *argument, void *shared)
+{
+	struct lives *lives = shared;
+
+	lives->began = clock_seconds();
+	for (int i = 0; i < BRIEF_THREADS; i++) {
+		double began = clock_seconds();
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, live_briefly, &lives->own) ||
+		    pthread_join(thread, NULL))
+			return 1;
+		lives->around += clock_seconds() - began;
+	}
+	lives->ended = clock_seconds();
+	return 0;
+}
+
+/* Made and gone with nobody looking. */
+static void test_threads_that_end_between_pages_are_all_there(void **state)
+{
+	struct leadline *leadline =
+		leadline_start_only("sched", (const char *[]){ "--interval=1h", NULL });
+	struct workload *workload = workload_start("brief", -1, have_brief_threads, NULL);
+	const struct lives *lives = workload->shared;
+	struct look before = look_at(leadline, workload->comm), after;
+	double told, least, most;
+
+	workload_finish(workload, 60);
+	after = look_at(leadline, workload->comm);
+	told = after.total - before.total;
+	least = lives->own + lives->ended - lives->began;
+	most = lives->around + lives->ended - before.earliest;
+	/* at its end a process has some way to go behind its last look at the clock */
+	if (told < 0.99 * least || told > 1.01 * most + 0.02)
+		test_fail("the ledger has %.4f s of %.4f to %.4f s", told, least, most);
+	leadline_stop(leadline);
+}
+
+/* ---- throttled, preempted ---- */
+
 static double throttled_seconds(const char *directory)
 {
 	char path[256], *text, *at;
@@ -127,6 +267,9 @@ static void test_throttled_time_is_that_of_cpu_stat(void **state)
 	told = ledger_wait(page, workload->comm, "throttled");
 	if (expected < 0.2 || fabs(told - expected) > 0.05 * expected)
 		test_fail("throttled for %.4f s, cpu.stat has %.4f s", told, expected);
+	if (told <
+	    0.95 * (waits_of(page, workload->comm) - ledger_wait(page, workload->comm, "pipe")))
+		test_fail("throttled for %.4f s only", told);
 	page_free(page);
 	leadline_stop(leadline);
 }
@@ -156,6 +299,10 @@ static void test_the_culprit_is_named(void **state)
 	/* the culprits are named by their group, like other programs beside them: nobody else is left over */
 	waited = ledger_wait(page, victim->comm, "run_queue") -
 		 preempted_by(page, victim->comm, "kernel");
+	/* one that only computes waits for nothing else */
+	if (waits_of(page, victim->comm) - ledger_wait(page, victim->comm, "pipe") > 0.05 * waited)
+		test_fail("waited %.3f s for a CPU, and %.3f s for other things", waited,
+			  waits_of(page, victim->comm));
 	blamed = preempted_by(page, victim->comm, NULL);
 	for (size_t i = 0; i < sizeof(nobody) / sizeof(nobody[0]); i++)
 		blamed -= preempted_by(page, victim->comm, nobody[i]);
@@ -269,13 +416,12 @@ static int direct_reads(void *device, void *shared)
 }
 
 /*
- * Waiting for something, as opposed to standing in a queue for a CPU. Before its work each workload waits in a pipe to
- * be released, which is not counted but where the work is just that.
+ * Before its work each workload waits in a pipe to be released, which is not counted but where the work is just
+ * that.
  */
 static double total_wait(const struct page *page, const char *comm, const char *reason)
 {
-	double total = metric_sum(page, "leadline_cpu_wait_seconds_total", "comm", comm, NULL) -
-		       ledger_wait(page, comm, "run_queue") - ledger_wait(page, comm, "stolen");
+	double total = waits_of(page, comm);
 
 	return strcmp(reason, "pipe") ? total - ledger_wait(page, comm, "pipe") : total;
 }
@@ -322,6 +468,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(test_each_workload_waits_for_what_it_does),
 		HARNESS_TEST(test_parts_sum_to_the_time_of_life),
+		HARNESS_TEST(test_threads_older_than_the_agent_are_all_there),
+		HARNESS_TEST(test_threads_that_end_between_pages_are_all_there),
 		HARNESS_TEST(test_throttled_time_is_that_of_cpu_stat),
 		HARNESS_TEST(test_the_culprit_is_named),
 	};
