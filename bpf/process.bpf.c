@@ -17,6 +17,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define SIGNAL_GROUP_EXIT 0x00000004 /* linux/sched/signal.h */
+#define SIGKILL		  9
 
 /* struct task_state::process_marks of the leader */
 enum {
@@ -29,7 +30,7 @@ const volatile struct process_settings settings;
 DEFINE_ROWS(process_rows, struct process_row);
 DEFINE_EVENT_RING();
 
-/* Victims known by number only, until they exit. A number that never exits here leaves by age. */
+/* Victims known by number only, and for which entity they were chosen, until they exit. A number that never exits here leaves by age. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 256);
@@ -61,7 +62,8 @@ static __always_inline bool mark_group(struct task_struct *task, __u32 mark)
 	return !leader || !(__sync_fetch_and_or(&leader->process_marks, mark) & mark);
 }
 
-static __always_inline void emit(struct task_struct *task, __u32 entity, __u32 kind, __u32 status)
+static __always_inline void emit(struct task_struct *task, __u32 entity, __u32 kind, __u32 status,
+				 struct task_struct *trigger)
 {
 	struct process_event *event = EVENT_RESERVE(&events, struct process_event);
 	struct task_struct *leader = task->group_leader;
@@ -78,18 +80,35 @@ static __always_inline void emit(struct task_struct *task, __u32 entity, __u32 k
 	event->start_time_ns = leader->start_time;
 	event->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 	BPF_CORE_READ_STR_INTO(&event->comm, leader, comm);
+	if (trigger) {
+		event->trigger_tgid = trigger->tgid;
+		BPF_CORE_READ_STR_INTO(&event->trigger_comm, trigger, group_leader, comm);
+	}
 	event_submit(&events, event);
 }
 
-static __always_inline void count_oom_kill(struct task_struct *task)
+/* `trigger` is NULL when only the entity of who wanted the memory is known. */
+static __always_inline void count_oom_kill(struct task_struct *task, __u32 trigger_entity,
+					   struct task_struct *trigger)
 {
 	__u32 entity = entity_of(task);
 	struct process_row *row = row_of(entity);
 
 	if (!row || !mark_group(task, MARK_OOM_COUNTED))
 		return;
-	ROW_ADD_ATOMIC(row->oom_kills, 1);
-	emit(task, entity, PROCESS_EVENT_OOM, 0);
+	if (trigger_entity == entity)
+		ROW_ADD_ATOMIC(row->oom_kills[PROCESS_TRIGGER_SELF], 1);
+	else
+		ROW_ADD_ATOMIC(row->oom_kills[PROCESS_TRIGGER_OTHER], 1);
+	emit(task, entity, PROCESS_EVENT_OOM, 0, trigger);
+}
+
+static __always_inline void count_signal(__u64 counts[PROCESS_SIGNALS], __u32 number)
+{
+	asm volatile("" : "+r"(number)); /* as in hist_record() */
+	if (number >= PROCESS_SIGNALS)
+		number = PROCESS_SIGNAL_REALTIME;
+	ROW_ADD_ATOMIC(counts[number], 1);
 }
 
 /* What wait(2) will tell of the group: see wait_task_zombie(). */
@@ -117,16 +136,25 @@ static __always_inline void count_exit(struct task_struct *task)
 	       : status & 0xff00 ? PROCESS_EXIT_ERROR
 				 : PROCESS_EXIT_SUCCESS;
 	ROW_ADD_ATOMIC(row->exits[kind], 1);
-	if (kind == PROCESS_EXIT_SIGNAL)
-		emit(task, entity, PROCESS_EVENT_KILLED, status);
+	if (kind == PROCESS_EXIT_SIGNAL) {
+		count_signal(row->deaths, status & 0x7f);
+		emit(task, entity, PROCESS_EVENT_KILLED, status, NULL);
+	}
 }
 
 static __always_inline void count_awaited_victim(struct task_struct *task)
 {
 	__u32 pid = task->pid;
+	__u64 *found, trigger_entity;
 
-	if (settings.oom_by_pid && !bpf_map_delete_elem(&process_victims, &pid))
-		count_oom_kill(task);
+	if (!settings.oom_by_pid)
+		return;
+	found = bpf_map_lookup_elem(&process_victims, &pid);
+	if (!found)
+		return;
+	trigger_entity = *found;
+	if (!bpf_map_delete_elem(&process_victims, &pid))
+		count_oom_kill(task, trigger_entity, NULL);
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -163,11 +191,30 @@ int BPF_PROG(process_exit_by_live, struct task_struct *task)
 	return 0;
 }
 
+/*
+ * Each signal that a thread takes, not those ignored or blocked. What ends a process is turned into SIGKILL for each of
+ * its threads before it gets here: such are counted by their own name when the process has ended.
+ */
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(process_signal, int number)
+{
+	struct process_row *row;
+
+	if (number == SIGKILL)
+		return 0;
+	row = row_of(entity_of(bpf_get_current_task_btf()));
+	if (row)
+		count_signal(row->signals, number);
+	return 0;
+}
+
 /* A process is chosen once more when another of its threads needs memory to die: counted once. */
 SEC("tp_btf/mark_victim")
 int BPF_PROG(process_oom, struct task_struct *task)
 {
-	count_oom_kill(task);
+	struct task_struct *current_task = bpf_get_current_task_btf();
+
+	count_oom_kill(task, entity_of(current_task), current_task);
 	return 0;
 }
 
@@ -175,8 +222,9 @@ int BPF_PROG(process_oom, struct task_struct *task)
 SEC("tp_btf/mark_victim")
 int BPF_PROG(process_oom_by_pid, const int pid)
 {
+	__u64 trigger_entity = entity_of(bpf_get_current_task_btf());
 	__u32 key = pid;
 
-	bpf_map_update_elem(&process_victims, &key, &(__u64){ 0 }, BPF_ANY);
+	bpf_map_update_elem(&process_victims, &key, &trigger_entity, BPF_ANY);
 	return 0;
 }

@@ -14,13 +14,26 @@ enum process_exit_kind {
 	PROCESS_EXIT_KINDS,
 };
 
+/* For whom the out-of-memory killer chose a victim. */
+enum process_trigger {
+	PROCESS_TRIGGER_SELF, /* for the victim's own program */
+	PROCESS_TRIGGER_OTHER,
+	PROCESS_TRIGGERS,
+};
+
+/* Signals by number, 1 to 31; those of real time together as 0. */
+#define PROCESS_SIGNALS		32
+#define PROCESS_SIGNAL_REALTIME 0
+
 /* The row's number is the entity's id. */
 struct process_row {
 	__u64 execs;
 	__u64 exits[PROCESS_EXIT_KINDS];
-	__u64 oom_kills;
+	__u64 oom_kills[PROCESS_TRIGGERS];
+	__u64 signals[PROCESS_SIGNALS]; /* that a thread took */
+	__u64 deaths[PROCESS_SIGNALS]; /* processes ended by it */
 };
-_Static_assert(sizeof(struct process_row) == 5 * 8, "no padding");
+_Static_assert(sizeof(struct process_row) == (6 + 2 * PROCESS_SIGNALS) * 8, "no padding");
 
 /* Not 0, so that a zeroed buffer is no event. */
 enum process_event_kind {
@@ -41,8 +54,12 @@ struct process_event {
 	__u64 start_time_ns; /* the same clock: when the process began */
 	__u64 cgroup_id; /* in the unified hierarchy */
 	char comm[PROCESS_COMM_SIZE]; /* of the thread-group leader */
+	/* Of PROCESS_EVENT_OOM: who wanted the memory. All 0 where the kernel does not tell. */
+	char trigger_comm[PROCESS_COMM_SIZE];
+	__u32 trigger_tgid;
+	__u32 pad;
 };
-_Static_assert(sizeof(struct process_event) == 64, "no padding");
+_Static_assert(sizeof(struct process_event) == 88, "no padding");
 
 struct process_settings {
 	__u32 oom_by_pid; /* the kernel names the victim by its number only: it is counted when it exits */

@@ -29,6 +29,7 @@ static const struct hook hooks[] = {
 	  "process ends",
 	  { { "process_exit", HOOK_TP_BTF, "sched_process_exit", 2 },
 	    { "process_exit_by_live", HOOK_TP_BTF, "sched_process_exit", 1 } } },
+	{ "signals", false, "signals", { { "process_signal", HOOK_TP_BTF, "signal_deliver", 3 } } },
 	{ "oom",
 	  false,
 	  "kills by the out-of-memory killer",
@@ -60,14 +61,40 @@ static const struct metric_desc exits = {
 	.labels = { "kind" },
 };
 
-static const struct metric_desc oom_kills = {
-	.name = "leadline_oom_kills_total",
-	.help = "Processes chosen by the out-of-memory killer, of the host or of a control group",
+static const struct metric_desc signals = {
+	.name = "leadline_signals_total",
+	.help = "Signals that threads took, those of real time together; what ended a process is in "
+		"leadline_process_fatal_signals_total",
 	.kind = METRIC_COUNTER,
 	.per_entity = true,
+	.labels = { "signal" },
 };
 
-static const struct metric_desc *const metrics[] = { &execs, &exits, &oom_kills, NULL };
+static const struct metric_desc deaths = {
+	.name = "leadline_process_fatal_signals_total",
+	.help = "Processes ended by a signal, by its name",
+	.kind = METRIC_COUNTER,
+	.per_entity = true,
+	.labels = { "signal" },
+};
+
+static const char *const trigger_names[] = {
+	[PROCESS_TRIGGER_SELF] = "self",
+	[PROCESS_TRIGGER_OTHER] = "other",
+};
+_Static_assert(sizeof(trigger_names) / sizeof(trigger_names[0]) == PROCESS_TRIGGERS, "all named");
+
+static const struct metric_desc oom_kills = {
+	.name = "leadline_oom_kills_total",
+	.help = "Processes chosen by the out-of-memory killer, of the host or of a control group, since they themselves "
+		"(self) or other programs wanted memory",
+	.kind = METRIC_COUNTER,
+	.per_entity = true,
+	.labels = { "trigger" },
+};
+
+static const struct metric_desc *const metrics[] = { &execs,  &exits,	  &signals,
+						     &deaths, &oom_kills, NULL };
 
 static const struct option_desc options[] = {
 	{ .key = "ring_bytes",
@@ -81,24 +108,55 @@ static const struct option_desc options[] = {
 
 /* ---- rows and events ---- */
 
+static void write_signals(const uint64_t counts[PROCESS_SIGNALS], uint32_t entity,
+			  const struct metric_desc *desc, struct metric_writer *writer)
+{
+	for (int number = 0; number < PROCESS_SIGNALS; number++) {
+		const char *abbreviation = sigabbrev_np(number);
+		char name[16] = "realtime";
+
+		if (!counts[number])
+			continue;
+		if (number != PROCESS_SIGNAL_REALTIME)
+			snprintf(name, sizeof(name), "SIG%s", abbreviation ? abbreviation : "?");
+		metric_write(writer, desc, entity, (const char *[]){ name },
+			     (double)counts[number]);
+	}
+}
+
+/* All that a row counts, but for the signals of deaths: these are among the exits. */
+static uint64_t row_events(const struct process_row *row)
+{
+	uint64_t events = row->execs;
+
+	for (int kind = 0; kind < PROCESS_EXIT_KINDS; kind++)
+		events += row->exits[kind];
+	for (int trigger = 0; trigger < PROCESS_TRIGGERS; trigger++)
+		events += row->oom_kills[trigger];
+	for (int number = 0; number < PROCESS_SIGNALS; number++)
+		events += row->signals[number];
+	return events;
+}
+
 uint64_t process_row_write(const struct process_row *row, uint32_t entity,
 			   struct process_sights sights, struct metric_writer *writer)
 {
-	uint64_t events = row->execs + row->oom_kills;
+	uint64_t events = row_events(row);
 
-	for (int kind = 0; kind < PROCESS_EXIT_KINDS; kind++) {
-		events += row->exits[kind];
+	if (!events)
+		return 0;
+	for (int kind = 0; kind < PROCESS_EXIT_KINDS; kind++)
 		if (row->exits[kind])
 			metric_write(writer, &exits, entity,
 				     (const char *[]){ exit_kind_names[kind] },
 				     (double)row->exits[kind]);
-	}
-	if (!events)
-		return 0;
 	if (sights.execs)
 		metric_write(writer, &execs, entity, NULL, (double)row->execs);
-	if (sights.oom_kills)
-		metric_write(writer, &oom_kills, entity, NULL, (double)row->oom_kills);
+	for (int trigger = 0; sights.oom_kills && trigger < PROCESS_TRIGGERS; trigger++)
+		metric_write(writer, &oom_kills, entity, (const char *[]){ trigger_names[trigger] },
+			     (double)row->oom_kills[trigger]);
+	write_signals((const uint64_t *)row->signals, entity, &signals, writer);
+	write_signals((const uint64_t *)row->deaths, entity, &deaths, writer);
 	return events;
 }
 
@@ -112,7 +170,8 @@ int process_event_parse(const void *data, size_t size, struct process_event *ret
 	memcpy(&event, data, sizeof(event));
 	if (event.kind != PROCESS_EVENT_KILLED && event.kind != PROCESS_EVENT_OOM)
 		return -EBADMSG;
-	if (!memchr(event.comm, '\0', sizeof(event.comm)))
+	if (!memchr(event.comm, '\0', sizeof(event.comm)) ||
+	    !memchr(event.trigger_comm, '\0', sizeof(event.trigger_comm)))
 		return -EBADMSG;
 	*ret_event = event;
 	return 0;
@@ -133,22 +192,45 @@ static void append_place(char *text, size_t size, const char *const labels[])
 	}
 }
 
+static void copy_printable(char to[PROCESS_COMM_SIZE], const char from[PROCESS_COMM_SIZE])
+{
+	for (size_t i = 0; i < PROCESS_COMM_SIZE; i++)
+		to[i] = from[i] && (unsigned char)from[i] < ' ' ? '?' : from[i];
+}
+
+/* "died by …" or "chosen by …" */
+static void describe_end(const struct process_event *event, char *text, size_t size)
+{
+	const char *signal_name = sigabbrev_np((int)event->signal);
+	char trigger[PROCESS_COMM_SIZE];
+
+	if (event->kind == PROCESS_EVENT_KILLED) {
+		snprintf(text, size, "died by signal %u%s%s%s", event->signal,
+			 signal_name ? " SIG" : "", signal_name ? signal_name : "",
+			 event->dumped_core ? " (core dumped)" : "");
+		return;
+	}
+	copy_printable(trigger, event->trigger_comm);
+	if (!event->trigger_tgid)
+		snprintf(text, size, "chosen by the out-of-memory killer");
+	else if (event->trigger_tgid == event->tgid)
+		snprintf(text, size, "chosen by the out-of-memory killer, as it wanted memory");
+	else
+		snprintf(text, size,
+			 "chosen by the out-of-memory killer, as process %u (%s) wanted memory",
+			 event->trigger_tgid, trigger);
+}
+
 size_t process_event_describe(const struct process_event *event, const char *const labels[],
 			      char *text, size_t size)
 {
 	double lived = event->time_ns > event->start_time_ns
 			       ? (double)(event->time_ns - event->start_time_ns) / 1e9
 			       : 0;
-	const char *signal_name = sigabbrev_np((int)event->signal);
-	char comm[PROCESS_COMM_SIZE], end[64] = "chosen by the out-of-memory killer";
+	char comm[PROCESS_COMM_SIZE], end[128];
 
-	for (size_t i = 0; i < sizeof(comm); i++)
-		comm[i] = event->comm[i] && (unsigned char)event->comm[i] < ' ' ? '?'
-										: event->comm[i];
-	if (event->kind == PROCESS_EVENT_KILLED)
-		snprintf(end, sizeof(end), "died by signal %u%s%s%s", event->signal,
-			 signal_name ? " SIG" : "", signal_name ? signal_name : "",
-			 event->dumped_core ? " (core dumped)" : "");
+	copy_printable(comm, event->comm);
+	describe_end(event, end, sizeof(end));
 	snprintf(text, size, "process %u (%s, thread %u) %s after %.3f s, cgroup id %llu",
 		 event->tgid, comm, event->pid, end, lived, (unsigned long long)event->cgroup_id);
 	append_place(text, size, labels);
@@ -286,9 +368,7 @@ static void forget_entity(struct probe *probe, uint32_t entity)
 	struct process_data *data = probe_data(probe);
 	struct process_row *row = &data->rows[entity];
 
-	data->retired_events += row->execs + row->oom_kills;
-	for (int kind = 0; kind < PROCESS_EXIT_KINDS; kind++)
-		data->retired_events += row->exits[kind];
+	data->retired_events += row_events(row);
 	memset(row, 0, sizeof(*row));
 }
 
@@ -299,7 +379,7 @@ static void destroy(struct probe *probe)
 
 const struct probe_desc probe_process = {
 	.name = "process",
-	.help = "Program starts, process ends by kind, and kills by the out-of-memory killer",
+	.help = "Program starts, process ends by kind, signals, and kills by the out-of-memory killer",
 	.open = process_open,
 	.close = process_close,
 	.hooks = hooks,

@@ -269,7 +269,8 @@ static void an_oom_kill_outlives_its_container(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 	assert_true(oom_kills(leadline, bundle.id) == 1);
 	assert_true(WAIT_UNTIL(leadline_logged(leadline, bundle.id), 5));
-	assert_true(leadline_logged(leadline, "chosen by the out-of-memory killer"));
+	assert_true(leadline_logged(leadline,
+				    "chosen by the out-of-memory killer, as it wanted memory"));
 	assert_true(oom_kills(leadline, bundle.id) == 1);
 	leadline_stop(leadline);
 }

@@ -24,6 +24,15 @@ static double exits_of(const struct page *page, const char *comm, const char *ki
 	return metric_sum(page, "leadline_process_exits_total", "comm", comm, "kind", kind, NULL);
 }
 
+#define SIGNALS_METRIC "leadline_signals_total"
+#define DEATHS_METRIC  "leadline_process_fatal_signals_total"
+
+static double signals_of(const struct page *page, const char *metric, const char *comm,
+			 const char *name)
+{
+	return metric_sum(page, metric, "comm", comm, "signal", name, NULL);
+}
+
 static double execs_of(const struct page *page, const char *comm)
 {
 	return metric_sum(page, "leadline_process_execs_total", "comm", comm, NULL);
@@ -169,8 +178,63 @@ static void processes_are_counted_once_whatever_their_threads(void **state)
 	assert_true(exits_of(page, workload->comm, "signal") == TIMES + 13);
 	assert_true(exits_of(page, workload->comm, "success") == 53 + 1);
 	assert_true(exits_of(page, workload->comm, "error") == 37);
+	assert_true(signals_of(page, DEATHS_METRIC, workload->comm, "SIGKILL") == TIMES);
+	assert_true(signals_of(page, DEATHS_METRIC, workload->comm, "SIGHUP") == 13);
+	assert_true(metric_sum(page, SIGNALS_METRIC, "comm", workload->comm, NULL) == 0);
 	page_free(page);
 	assert_true(WAIT_UNTIL(leadline_logged(leadline, "died by signal 9 SIGKILL"), 5));
+	(void)state;
+}
+
+static volatile sig_atomic_t handled;
+
+static void count_handled(int number)
+{
+	(void)number;
+	handled++;
+}
+
+/* Handled, ignored and blocked ones; `shared` tells how often the handler ran. */
+static int take_signals(void *argument, void *shared)
+{
+	const int real_time = SIGRTMIN + 3;
+	sigset_t blocked;
+
+	signal(SIGUSR1, count_handled);
+	signal(SIGCHLD, SIG_DFL); /* ignored by default */
+	signal(SIGUSR2, SIG_IGN);
+	signal(real_time, count_handled);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	for (int i = 0; i < TIMES; i++) {
+		raise(SIGUSR1);
+		raise(SIGCHLD);
+		raise(SIGUSR2);
+		raise(SIGTERM);
+	}
+	for (int i = 0; i < 17; i++)
+		raise(real_time);
+	*(int *)shared = handled;
+	(void)argument;
+	return 0;
+}
+
+static void signals_are_counted_when_taken(void **state)
+{
+	struct leadline *leadline = start_agent(NULL);
+	struct workload *workload = workload_start("signals", -1, take_signals, NULL);
+	struct page *page;
+
+	workload_finish(workload, 60);
+	page = leadline_scrape(leadline);
+	assert_int_equal(*(int *)workload->shared, TIMES + 17);
+	assert_true(signals_of(page, SIGNALS_METRIC, workload->comm, "SIGUSR1") == TIMES);
+	assert_true(signals_of(page, SIGNALS_METRIC, workload->comm, "realtime") == 17);
+	/* those that were ignored or blocked nobody took */
+	assert_true(metric_sum(page, SIGNALS_METRIC, "comm", workload->comm, NULL) == TIMES + 17);
+	assert_true(metric_sum(page, DEATHS_METRIC, "comm", workload->comm, NULL) == 0);
+	page_free(page);
 	(void)state;
 }
 
@@ -208,6 +272,9 @@ static int end_attributed_child(const struct process_bpf *skeleton, int *status_
 	return status;
 }
 
+#define ROWS	   8
+#define ROWS_BYTES (ROWS * sizeof(struct process_row))
+
 /* The object with one program only, as on a kernel where the core chooses it. */
 struct alone {
 	struct process_bpf *skeleton;
@@ -229,9 +296,9 @@ static struct alone attach_alone(const char *name, bool oom_by_pid)
 			chosen = program;
 	}
 	alone.skeleton->rodata->settings.oom_by_pid = oom_by_pid;
-	bpf_map__set_max_entries(alone.skeleton->maps.process_rows, 8);
+	bpf_map__set_max_entries(alone.skeleton->maps.process_rows, ROWS);
 	assert_int_equal(process_bpf__load(alone.skeleton), 0);
-	alone.rows = mmap(NULL, 4096, PROT_READ, MAP_SHARED,
+	alone.rows = mmap(NULL, ROWS_BYTES, PROT_READ, MAP_SHARED,
 			  bpf_map__fd(alone.skeleton->maps.process_rows), 0);
 	assert_ptr_not_equal(alone.rows, MAP_FAILED);
 	alone.link = bpf_program__attach(chosen);
@@ -242,7 +309,7 @@ static struct alone attach_alone(const char *name, bool oom_by_pid)
 static void detach_alone(struct alone *alone)
 {
 	bpf_link__destroy(alone->link);
-	munmap(alone->rows, 4096);
+	munmap(alone->rows, ROWS_BYTES);
 	process_bpf__destroy(alone->skeleton);
 }
 
@@ -261,7 +328,7 @@ static void the_last_thread_is_found_without_being_told(void **state)
 	assert_int_equal(alone.rows[1].exits[PROCESS_EXIT_SUCCESS], 101);
 	assert_int_equal(alone.rows[1].exits[PROCESS_EXIT_ERROR], 101);
 	assert_int_equal(alone.rows[1].exits[PROCESS_EXIT_SIGNAL], 0);
-	assert_int_equal(alone.rows[1].oom_kills, 0);
+	assert_int_equal(alone.rows[1].oom_kills[PROCESS_TRIGGER_OTHER], 0);
 	detach_alone(&alone);
 	(void)state;
 }
@@ -277,7 +344,7 @@ static void a_victim_known_by_number_is_counted_when_it_ends(void **state)
 		end_attributed_child(alone.skeleton, NULL, false);
 		end_attributed_child(alone.skeleton, NULL, true);
 	}
-	assert_int_equal(alone.rows[1].oom_kills, 11);
+	assert_int_equal(alone.rows[1].oom_kills[PROCESS_TRIGGER_OTHER], 11);
 	assert_int_equal(alone.rows[1].exits[PROCESS_EXIT_SUCCESS], 22);
 	detach_alone(&alone);
 	(void)state;
@@ -328,11 +395,17 @@ static void victims_of_the_oom_killer_are_counted(void **state)
 	workload_finish(workload, 60);
 	page = leadline_scrape(leadline);
 	assert_true(kernel_oom_kills(directory) == 3);
-	assert_true(metric_sum(page, "leadline_oom_kills_total", "comm", workload->comm, NULL) ==
-		    3);
+	/* chosen as they themselves wanted memory: parent and children are one program */
+	assert_true(metric_sum(page, "leadline_oom_kills_total", "comm", workload->comm, "trigger",
+			       "self", NULL) == 3);
+	assert_true(metric_sum(page, "leadline_oom_kills_total", "comm", workload->comm, "trigger",
+			       "other", NULL) == 0);
 	assert_true(exits_of(page, workload->comm, "signal") == 3);
 	page_free(page);
-	assert_true(WAIT_UNTIL(leadline_logged(leadline, "chosen by the out-of-memory killer"), 5));
+	assert_true(WAIT_UNTIL(
+		leadline_logged(leadline,
+				"chosen by the out-of-memory killer, as it wanted memory"),
+		5));
 	(void)state;
 }
 
@@ -377,6 +450,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(programs_are_counted_when_they_start_and_end),
 		HARNESS_TEST(processes_are_counted_once_whatever_their_threads),
+		HARNESS_TEST(signals_are_counted_when_taken),
 		HARNESS_TEST(the_last_thread_is_found_without_being_told),
 		HARNESS_TEST(a_victim_known_by_number_is_counted_when_it_ends),
 		HARNESS_TEST(victims_of_the_oom_killer_are_counted),

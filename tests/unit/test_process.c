@@ -26,6 +26,7 @@ static struct process_event killed(void)
 		.start_time_ns = 10000000000,
 		.cgroup_id = 97,
 		.comm = "worker",
+		.trigger_comm = "glu\nton",
 	};
 }
 
@@ -60,6 +61,9 @@ static void other_bytes_are_refused(void **state)
 	assert_int_equal(process_event_parse(&event, sizeof(event), &read), -EBADMSG);
 	event = killed();
 	memset(event.comm, 'x', sizeof(event.comm));
+	assert_int_equal(process_event_parse(&event, sizeof(event), &read), -EBADMSG);
+	event = killed();
+	memset(event.trigger_comm, 'x', sizeof(event.trigger_comm));
 	assert_int_equal(process_event_parse(&event, sizeof(event), &read), -EBADMSG);
 	assert_memory_equal(&read, &untouched, sizeof(read));
 	(void)state;
@@ -105,6 +109,13 @@ static void events_are_told_in_a_sentence(void **state)
 		text,
 		"process 4211 (worker, thread 4212) chosen by the out-of-memory killer after 2.500 s, "
 		"cgroup id 97, in shop/cart-0");
+	event.trigger_tgid = 4211;
+	process_event_describe(&event, no_labels, text, sizeof(text));
+	assert_non_null(
+		strstr(text, " chosen by the out-of-memory killer, as it wanted memory after "));
+	event.trigger_tgid = 77;
+	process_event_describe(&event, no_labels, text, sizeof(text));
+	assert_non_null(strstr(text, " killer, as process 77 (glu?ton) wanted memory after "));
 	(void)state;
 }
 
@@ -190,32 +201,39 @@ static void a_row_becomes_series(void **state)
 		.exits = { [PROCESS_EXIT_SUCCESS] = 5,
 			   [PROCESS_EXIT_ERROR] = 7,
 			   [PROCESS_EXIT_SIGNAL] = 11 },
-		.oom_kills = 2,
+		.oom_kills = { [PROCESS_TRIGGER_SELF] = 2, [PROCESS_TRIGGER_OTHER] = 13 },
+		.signals = { [PROCESS_SIGNAL_REALTIME] = 17, [SIGUSR1] = 19 },
+		.deaths = { [SIGSEGV] = 11 },
 	};
 	struct registry *registry = registry_new(labels_of, NULL);
 	const struct process_sights all = { .execs = true, .oom_kills = true };
 	struct snapshot *snapshot;
 
 	assert_int_equal(process_row_write(&row, 1, all, registry_begin(registry)),
-			 3 + 5 + 7 + 11 + 2);
+			 3 + 5 + 7 + 11 + 2 + 13 + 17 + 19);
 	snapshot = registry_finish(registry);
 	assert_true(value(snapshot, "leadline_process_execs_total", NULL) == 3);
 	assert_true(value(snapshot, "leadline_process_exits_total", "success") == 5);
 	assert_true(value(snapshot, "leadline_process_exits_total", "error") == 7);
 	assert_true(value(snapshot, "leadline_process_exits_total", "signal") == 11);
-	assert_true(value(snapshot, "leadline_oom_kills_total", NULL) == 2);
+	assert_true(value(snapshot, "leadline_oom_kills_total", "self") == 2);
+	assert_true(value(snapshot, "leadline_oom_kills_total", "other") == 13);
+	assert_true(value(snapshot, "leadline_signals_total", "realtime") == 17);
+	assert_true(value(snapshot, "leadline_signals_total", "SIGUSR1") == 19);
+	assert_true(isnan(value(snapshot, "leadline_signals_total", "SIGTERM")));
+	assert_true(value(snapshot, "leadline_process_fatal_signals_total", "SIGSEGV") == 11);
 	snapshot_put(snapshot);
 
 	process_row_write(&row, 1, (struct process_sights){ .oom_kills = true },
 			  registry_begin(registry));
 	snapshot = registry_finish(registry);
-	assert_int_equal(snapshot->n_series, 4);
-	assert_true(value(snapshot, "leadline_oom_kills_total", NULL) == 2);
+	assert_int_equal(snapshot->n_series, 3 + 2 + 2 + 1);
+	assert_true(value(snapshot, "leadline_oom_kills_total", "self") == 2);
 	snapshot_put(snapshot);
 	process_row_write(&row, 1, (struct process_sights){ .execs = true },
 			  registry_begin(registry));
 	snapshot = registry_finish(registry);
-	assert_int_equal(snapshot->n_series, 4);
+	assert_int_equal(snapshot->n_series, 3 + 1 + 2 + 1);
 	assert_true(value(snapshot, "leadline_process_execs_total", NULL) == 3);
 	snapshot_put(snapshot);
 
