@@ -120,7 +120,13 @@ struct sched_data {
 		uint64_t *ns; /* CPUs × rows, mapped */
 		struct culprit_key *keys; /* by row, mapped */
 		unsigned rows;
-		uint64_t *gone_ns; /* by victim: what culprits that have ended did to it */
+		uint64_t *
+			gone_ns; /* by victim: what culprits did to it that are gone, and not among those */
+		struct gone_culprit {
+			uint32_t victim;
+			uint64_t ns;
+			char *name; /* NULL: a free place */
+		} * gone; /* `rows` places: what those did that are gone, by name */
 	} culprits;
 };
 
@@ -156,7 +162,8 @@ static int start(struct probe *probe)
 	data->rows = probe_rows(probe, "sched_rows");
 	data->culprits.rows = (unsigned)probe_option_int(probe, "culprit_rows");
 	data->culprits.gone_ns = calloc(data->entities, sizeof(*data->culprits.gone_ns));
-	if (!data->shares || !data->culprits.gone_ns)
+	data->culprits.gone = calloc(data->culprits.rows, sizeof(*data->culprits.gone));
+	if (!data->shares || !data->culprits.gone_ns || !data->culprits.gone)
 		return -ENOMEM;
 	data->culprits.ns = probe_rows(probe, "sched_culprit_ns");
 	data->culprits.keys = probe_rows(probe, "sched_culprit_keys");
@@ -169,6 +176,9 @@ static void destroy(struct probe *probe)
 {
 	struct sched_data *data = probe_data(probe);
 
+	for (unsigned i = 0; data && data->culprits.gone && i < data->culprits.rows; i++)
+		free(data->culprits.gone[i].name);
+	free(data->culprits.gone);
 	free(data->culprits.gone_ns);
 	free(data->shares);
 	free(data);
@@ -295,6 +305,11 @@ static void write_culprits(struct probe *probe, struct metric_writer *writer)
 				     (const char *[]){ culprit_name(probe, &culprits->keys[row]) },
 				     (double)ns / 1e9);
 	}
+	for (unsigned i = 0; i < culprits->rows; i++)
+		if (culprits->gone[i].name)
+			metric_write(writer, &preempted_seconds, culprits->gone[i].victim,
+				     (const char *[]){ culprits->gone[i].name },
+				     (double)culprits->gone[i].ns / 1e9);
 	for (uint32_t victim = 0; victim < data->entities; victim++)
 		if (culprits->gone_ns[victim])
 			metric_write(writer, &preempted_seconds, victim,
@@ -305,7 +320,45 @@ static void write_culprits(struct probe *probe, struct metric_writer *writer)
 			     (double)culprit_ns(probe, 0) / 1e9);
 }
 
-/* Drops the pairs an entity is part of. What it did to others stays, as done by "other". */
+/* Several programs may be of one name, and those that live on have more to add: so it stays under the name, if there is room. */
+static void remember_culprit(struct culprits *culprits, uint32_t victim, const char *name,
+			     uint64_t ns)
+{
+	struct gone_culprit *room = NULL;
+
+	for (unsigned i = 0; i < culprits->rows; i++) {
+		struct gone_culprit *gone = &culprits->gone[i];
+
+		if (!gone->name) {
+			room = room ? room : gone;
+		} else if (gone->victim == victim && !strcmp(gone->name, name)) {
+			gone->ns += ns;
+			return;
+		}
+	}
+	if (room)
+		room->name = strdup(name);
+	if (!room || !room->name) {
+		culprits->gone_ns[victim] += ns;
+		return;
+	}
+	room->victim = victim;
+	room->ns = ns;
+}
+
+/* What was done to one that is gone itself. */
+static void forget_victim(struct culprits *culprits, uint32_t victim)
+{
+	culprits->gone_ns[victim] = 0;
+	for (unsigned i = 0; i < culprits->rows; i++) {
+		if (!culprits->gone[i].name || culprits->gone[i].victim != victim)
+			continue;
+		free(culprits->gone[i].name);
+		culprits->gone[i] = (struct gone_culprit){};
+	}
+}
+
+/* Drops the pairs an entity is part of. What it did to others stays. */
 static void forget_culprits(struct probe *probe, uint32_t entity)
 {
 	struct culprits *culprits = &((struct sched_data *)probe_data(probe))->culprits;
@@ -316,14 +369,15 @@ static void forget_culprits(struct probe *probe, uint32_t entity)
 		if ((key.victim != entity && key.culprit != entity) ||
 		    probe_map_delete(probe, "sched_culprits", &key)) /* a free row */
 			continue;
-		if (key.victim != entity)
-			culprits->gone_ns[key.victim] += culprit_ns(probe, row);
+		if (key.victim != entity && culprit_ns(probe, row))
+			remember_culprit(culprits, key.victim, culprit_name(probe, &key),
+					 culprit_ns(probe, row));
 		for (unsigned cpu = 0; cpu < probe_cpus(probe); cpu++)
 			culprits->ns[(size_t)cpu * culprits->rows + row] = 0;
 		memset(&culprits->keys[row], 0, sizeof(key));
 		probe_free_row(probe, "sched_culprit_free", row);
 	}
-	culprits->gone_ns[entity] = 0;
+	forget_victim(culprits, entity);
 }
 
 /* ---- collecting ---- */
