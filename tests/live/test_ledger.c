@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -415,6 +416,20 @@ static int direct_reads(void *device, void *shared)
 	return 0;
 }
 
+/* Pages of a mapped device that are not in memory: it stops at each of them, in no system call. */
+static int touch_pages(void *device, void *shared)
+{
+	int fd = open(device, O_RDONLY);
+	volatile char *pages = mmap(NULL, 16 << 20, PROT_READ, MAP_PRIVATE, fd, 0);
+	int sum = 0;
+
+	if (pages == MAP_FAILED || madvise((void *)pages, 16 << 20, MADV_RANDOM))
+		return 1;
+	for (long i = 0; i < ROUNDS; i++)
+		sum += pages[(i * 7919 % 4096) * 4096];
+	return sum == 12345;
+}
+
 /*
  * Before its work each workload waits in a pipe to be released, which is not counted but where the work is just
  * that.
@@ -439,6 +454,7 @@ static void test_each_workload_waits_for_what_it_does(void **state)
 		{ "storm", "child", fork_storm, NULL },
 		{ "futex", "lock", futex_fight, NULL },
 		{ "direct", "disk", direct_reads, (void *)loop_device(16) },
+		{ "fault", "fault", touch_pages, (void *)loop_device(16) },
 	};
 	struct leadline *leadline = leadline_start_only("sched", (const char *[]){ NULL });
 
