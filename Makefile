@@ -29,9 +29,9 @@ endif
 VERSION	:= $(shell cat .version 2>/dev/null || echo 0.1.0)
 COMMIT	:= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
-# Probes with a kernel side, from the one list there is; task, entity and zoom are the core's own objects.
+# Probes with a kernel side, from the one list there is; task, entity, zoom and floor are the core's own objects.
 PROBES	:= $(shell sed -n 's/^PROBE(\(.*\))$$/\1/p' probes/probes.def)
-BPF_NAMES := task entity zoom $(foreach p,$(PROBES),$(if $(wildcard bpf/$(p).bpf.c),$(p)))
+BPF_NAMES := task entity zoom floor $(foreach p,$(PROBES),$(if $(wildcard bpf/$(p).bpf.c),$(p)))
 
 LIBRARIES := libbpf libelf zlib libmicrohttpd yaml-0.1 jansson libcurl mount
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "agent/agent.h"
+#include "agent/budget_keeper.h"
 #include "agent/caps.h"
 #include "agent/collector.h"
 #include "agent/health.h"
@@ -37,6 +38,8 @@ struct agent {
 	struct outbound *outbound;
 	struct naming *naming; /* NULL in mode "disabled" */
 	struct probe_set *probes; /* NULL in mode "disabled" */
+	struct budget_floor floor;
+	struct budget_keeper *budget; /* the same */
 	struct registry *registry;
 	struct collector *collector;
 	struct health *health;
@@ -98,6 +101,8 @@ static void write_values(void *context, struct metric_writer *writer)
 		self.probes = probe_set_probes(agent->probes, &self.n_probes);
 		self.entities = entities_of(agent);
 		naming_write_metrics(agent->naming, writer);
+		if (agent->budget)
+			budget_keeper_write_metrics(agent->budget, writer);
 	}
 	self_write_metrics(&self, writer);
 	if (agent->server)
@@ -111,6 +116,7 @@ static void write_values(void *context, struct metric_writer *writer)
 static void judge(struct agent *agent, struct snapshot *snapshot)
 {
 	struct health_probe states[16];
+	char notes[16][160];
 	struct probe *const *probes = NULL;
 	size_t n = 0;
 
@@ -123,6 +129,8 @@ static void judge(struct agent *agent, struct snapshot *snapshot)
 			.name = probe_description(probes[i])->name,
 			.state = probe_state_name(probe_current_state(probes[i])),
 			.reason = probe_reason(probes[i]),
+			.note = budget_keeper_note(agent->budget, probes[i], notes[i],
+						   sizeof(notes[i])),
 		};
 	if (health_observe(agent->health, snapshot, states, n, true))
 		log_limited(LOG_LEVEL_ERROR, "health",
@@ -224,7 +232,9 @@ static void apply_config(struct agent *agent, struct config *config)
 			  config_string(config, "log.file"), strerror(-err));
 	if (agent->probes) { /* a probe that is started anew has a new ring */
 		unwatch_rings(agent);
+		budget_keeper_release(agent->budget);
 		probe_set_reconfigure(agent->probes, config);
+		budget_keeper_adopt(agent->budget, config);
 		err = watch_rings(agent);
 		if (err)
 			log_error("agent", "full rings no longer wake the loop: %s",
@@ -352,8 +362,10 @@ static int set_up_probes(struct agent *agent, char *error, size_t error_size)
 				 error_size);
 	if (!err)
 		err = probe_set_new(agent->config, &agent->probes);
-	if (!err)
+	if (!err) {
+		agent->floor = budget_measure_floor(); /* before there are hooks of ours */
 		err = probe_set_start(agent->probes, true, error, error_size);
+	}
 	return err;
 }
 
@@ -440,6 +452,11 @@ int agent_new(const struct config_request *request, const struct config *config,
 		err = outbound_start(agent->outbound);
 	if (err)
 		goto fail;
+	if (agent->probes)
+		err = budget_keeper_new(agent->loop, agent->probes, agent->config, &agent->floor,
+					&agent->budget);
+	if (err)
+		goto fail;
 	collect_periodically(agent); /* so that there is something to serve and to judge by */
 	err = serve(agent, error, error_size);
 	if (err)
@@ -467,6 +484,7 @@ void agent_free(struct agent *agent)
 	http_server_stop(agent->server);
 	outbound_stop(agent->outbound);
 	routes_free(agent->routes);
+	budget_keeper_free(agent->budget);
 	probe_set_free(agent->probes);
 	collector_free(agent->collector);
 	registry_free(agent->registry);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gathers the metric descriptors; see catalogue.h. */
 #include <stddef.h>
+#include "agent/budget_keeper.h"
 #include "agent/catalogue.h"
 #include "agent/health.h"
 #include "agent/kubernetes.h"
@@ -22,6 +23,7 @@ void catalogue_visit(catalogue_visit_fn visit, void *context)
 	visit_all("health", health_metrics, visit, context);
 	visit_all("kubernetes", kubernetes_metrics, visit, context);
 	visit_all("agent", self_metrics, visit, context);
+	visit_all("agent", budget_metrics, visit, context);
 }
 
 const char *metric_kind_name(enum metric_kind kind)

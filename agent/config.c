@@ -305,6 +305,7 @@ static bool same_value(const struct config_entry *a, const struct config_entry *
 	case OPTION_BYTES:
 		return a->value.integer == b->value.integer;
 	case OPTION_NUMBER:
+	case OPTION_PERCENT:
 		return a->value.number == b->value.number;
 	case OPTION_STRING:
 	case OPTION_ADDRESS:

@@ -231,6 +231,8 @@ static json_t *show_probes(const struct health_probe *probes, size_t n)
 		json_object_set_new(probe, "state", health_json_text(probes[i].state));
 		if (probes[i].reason[0])
 			json_object_set_new(probe, "reason", health_json_text(probes[i].reason));
+		if (probes[i].note && probes[i].note[0])
+			json_object_set_new(probe, "note", health_json_text(probes[i].note));
 		json_array_append_new(array, probe);
 	}
 	return array;

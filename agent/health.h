@@ -33,6 +33,7 @@ struct health_probe {
 	const char *name;
 	const char *state; /* "up", "degraded", "failed", "disabled" */
 	const char *reason; /* "" when there is nothing to say */
+	const char *note; /* what is good to know and no fault; NULL or "" for nothing */
 };
 
 extern const struct option_desc health_options[]; /* full keys, "health.cpu.degraded" */

@@ -11,6 +11,7 @@
 #include "agent/entity.h"
 #include "agent/lifecycle_internal.h"
 #include "agent/log.h"
+#include "bpf/lib/budget.h"
 
 static const char *const state_names[] = {
 	[PROBE_DISABLED] = "disabled",
@@ -53,6 +54,8 @@ static void tear_down(struct probe *probe)
 		munmap(probe->mappings[i].base, probe->mappings[i].size);
 	probe->n_mappings = 0;
 	probe->stats = NULL;
+	probe->lanes = NULL;
+	probe->paused = false;
 	if (probe->skeleton && probe->desc->close)
 		probe->desc->close(probe);
 	probe->object = NULL;
@@ -154,6 +157,13 @@ static int prepare_maps(struct probe *probe)
 		if (!probe->stats)
 			return fail(probe, -errno, "cannot map its counters: %s", strerror(errno));
 	}
+	if (bpf_object__find_map_by_name(probe->object, "budget_lanes")) {
+		probe->lanes = probe_rows(probe, "budget_lanes");
+		if (!probe->lanes)
+			return fail(probe, -errno, "cannot map its lanes: %s", strerror(errno));
+		for (unsigned cpu = 0; cpu < probe->environment->cpus; cpu++)
+			probe->lanes[cpu].weight = 1;
+	}
 	if (events) {
 		probe->ring = ring_buffer__new(bpf_map__fd(events), handle_event, probe, NULL);
 		if (!probe->ring)
@@ -165,11 +175,16 @@ static int prepare_maps(struct probe *probe)
 
 static bool is_enabled(const struct probe *probe)
 {
+	const struct config *config = probe->environment->config;
 	char key[CONFIG_KEY_SIZE];
 
 	snprintf(key, sizeof(key), "probes.%s.enabled", probe->desc->name);
-	return !config_has(probe->environment->config, key) ||
-	       config_bool(probe->environment->config, key);
+	if (!config_has(config, key)) /* the core's own */
+		return true;
+	if (!strcmp(config_string(config, "mode"), "custom") &&
+	    config_source(config, key) == CONFIG_DEFAULT)
+		return false;
+	return config_bool(config, key);
 }
 
 int probe_load(struct probe *probe)
@@ -188,6 +203,8 @@ int probe_load(struct probe *probe)
 		err = select_hooks(probe);
 		if (!err)
 			err = choose_programs(probe);
+		if (!err && bpf_object__find_map_by_name(probe->object, "budget_lanes"))
+			err = probe_rows_size(probe, "budget_lanes", 1);
 		if (!err)
 			err = share_task_states(probe);
 		if (err)
@@ -214,10 +231,18 @@ int probe_load(struct probe *probe)
 
 /* ---- attach ---- */
 
+int probe_attach_hook(struct probe *probe, size_t i)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(
+		probe->object, probe->hooks[i].choice.alternative->program);
+
+	probe->links[i] = bpf_program__attach(program);
+	return probe->links[i] ? 0 : -errno;
+}
+
 static int attach_hook(struct probe *probe, size_t i)
 {
 	struct hook_status *status = &probe->hooks[i];
-	struct bpf_program *program;
 	int err;
 
 	if (!status->choice.alternative)
@@ -226,14 +251,11 @@ static int attach_hook(struct probe *probe, size_t i)
 		status->attached = true;
 		return 0;
 	}
-	program = bpf_object__find_program_by_name(probe->object,
-						   status->choice.alternative->program);
-	probe->links[i] = bpf_program__attach(program);
-	if (probe->links[i]) {
+	err = probe_attach_hook(probe, i);
+	if (!err) {
 		status->attached = true;
 		return 0;
 	}
-	err = -errno;
 	if (status->hook->required)
 		return fail(probe, err, "no %s: %s %s does not attach: %s", status->hook->provides,
 			    hook_kind_name(status->choice.alternative->kind),
@@ -265,21 +287,21 @@ int probe_attach(struct probe *probe)
 
 /* ---- running ---- */
 
-static bool is_running(const struct probe *probe)
+bool probe_is_running(const struct probe *probe)
 {
 	return probe->loaded && probe->state >= PROBE_DEGRADED;
 }
 
 int probe_collect(struct probe *probe, struct metric_writer *writer)
 {
-	if (!is_running(probe) || !probe->desc->collect)
+	if (!probe_is_running(probe) || !probe->desc->collect)
 		return 0;
 	return probe->desc->collect(probe, writer);
 }
 
 void probe_forget_entity(struct probe *probe, uint32_t entity)
 {
-	if (is_running(probe) && probe->desc->forget_entity)
+	if (probe_is_running(probe) && probe->desc->forget_entity)
 		probe->desc->forget_entity(probe, entity);
 }
 
@@ -351,7 +373,7 @@ void probe_each_loss(struct probe *probe,
 		     void (*callback)(void *context, const char *reason, uint64_t total),
 		     void *context)
 {
-	if (!is_running(probe))
+	if (!probe_is_running(probe))
 		return;
 	if (probe->stats)
 		for (int i = 0; i < LOSS_REASONS; i++)
@@ -384,7 +406,7 @@ static uint64_t map_bytes(int fd)
 
 bool probe_sockets(const struct probe *probe, uint64_t *ret_sockets)
 {
-	if (!is_running(probe) || !probe->counts_sockets)
+	if (!probe_is_running(probe) || !probe->counts_sockets)
 		return false;
 	*ret_sockets = probe->sockets;
 	return true;
@@ -397,7 +419,7 @@ void probe_each_map(struct probe *probe,
 {
 	struct bpf_map *map;
 
-	if (!is_running(probe) || !probe->object)
+	if (!probe_is_running(probe) || !probe->object)
 		return;
 	bpf_object__for_each_map (map, probe->object) {
 		bool borrowed =

@@ -13,6 +13,7 @@
 #include "agent/config.h"
 #include "probes/probe.h"
 
+struct budget_lane;
 struct entity_table;
 
 /* What all probes share. Outlives them. */
@@ -58,6 +59,22 @@ struct hook_status {
 	bool attached;
 };
 size_t probe_hook_statuses(const struct probe *probe, const struct hook_status **ret_statuses);
+
+/* ---- for the budget: running probes only ---- */
+
+/* Memory shared with the hooks, one for each possible CPU; NULL when the probe keeps none or does not run. */
+struct budget_lane *probe_lanes(struct probe *probe);
+bool probe_can_pause(const struct probe *probe); /* it has hot hooks */
+bool probe_is_paused(const struct probe *probe);
+/* Takes the hot hooks away, for probe_resume() to bring back; what is loaded and counted stays. */
+void probe_pause(struct probe *probe);
+int probe_resume(struct probe *probe); /* 0, or -errno with the hooks away as before */
+
+/* How often the programs of a probe have run and for how long, as the kernel counts while it is asked to. */
+struct probe_runs {
+	uint64_t runs, ns;
+};
+struct probe_runs probe_count_runs(struct probe *probe);
 
 uint64_t probe_events(const struct probe *probe);
 /* Calls back with each reason and its count, zeroes included, so that a loss does not appear out of nowhere. */

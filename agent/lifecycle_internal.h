@@ -37,6 +37,7 @@ struct probe {
 	size_t n_mappings;
 	struct ring_buffer *ring;
 	const struct probe_stats *stats; /* mapped; NULL: the object keeps none */
+	struct budget_lane *lanes; /* the same */
 
 	uint64_t events, malformed_events;
 	uint64_t sockets;
@@ -44,7 +45,12 @@ struct probe {
 	struct probe_loss losses[PROBE_MAX_LOSSES];
 	size_t n_losses;
 	bool loaded;
+	bool paused;
 	bool borrows_task_states; /* the shared map: counted with the entity table */
 };
+
+bool probe_is_running(const struct probe *probe);
+/* Attaches hook i as chosen, iterators excepted. 0 or -errno. */
+int probe_attach_hook(struct probe *probe, size_t i);
 
 #endif

@@ -77,7 +77,7 @@ static void format_bound(enum option_type type, double bound, char *out, size_t 
 	else if (type == OPTION_BYTES)
 		format_quantity(bound, byte_units, out, out_size);
 	else
-		snprintf(out, out_size, "%.15g", bound);
+		snprintf(out, out_size, "%.15g%s", bound, type == OPTION_PERCENT ? "%" : "");
 }
 
 static bool has_range(const struct option_desc *desc)
@@ -120,6 +120,7 @@ void option_describe(const struct option_desc *desc, char *out, size_t out_size)
 		[OPTION_NUMBER] = "a number",
 		[OPTION_DURATION] = "a duration like 250ms, 10s or 1h30m",
 		[OPTION_BYTES] = "a size like 256KiB or 8MiB",
+		[OPTION_PERCENT] = "a share like 1% or 0.5%",
 		[OPTION_STRING] = "a text",
 		[OPTION_ADDRESS] =
 			"an IP address and a port like 127.0.0.1:9797, [::1]:9797 or :9797",
@@ -274,6 +275,16 @@ static bool has_control(const char *text)
 	return false;
 }
 
+/* Why a choice is not to be had: what a message says is wrong with it. */
+static const char *why_not(const struct option_desc *desc, const char *text)
+{
+	size_t length = desc->missing ? strcspn(desc->missing, "|") : 0;
+
+	if (length && strlen(text) == length && !memcmp(desc->missing, text, length))
+		return desc->missing + length + 1;
+	return "is unknown";
+}
+
 int option_parse(const struct option_desc *desc, const char *text, union option_value *ret_value,
 		 char *error, size_t error_size)
 {
@@ -310,6 +321,14 @@ int option_parse(const struct option_desc *desc, const char *text, union option_
 		measure = value.number;
 		break;
 	}
+	case OPTION_PERCENT: {
+		const char *rest = read_decimal(text, &value.number);
+
+		if (!rest || strcmp(rest, value.number == 0 && !*rest ? "" : "%"))
+			wrong = "is not a share";
+		measure = value.number;
+		break;
+	}
 	case OPTION_DURATION:
 	case OPTION_BYTES: {
 		bool duration = desc->type == OPTION_DURATION;
@@ -326,7 +345,7 @@ int option_parse(const struct option_desc *desc, const char *text, union option_
 		if (has_control(text))
 			wrong = "has control characters in it";
 		else if (desc->choices && !is_choice(desc->choices, text))
-			wrong = "is unknown";
+			wrong = why_not(desc, text);
 		value.string = text;
 		break;
 	case OPTION_ADDRESS:

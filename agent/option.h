@@ -20,6 +20,7 @@ enum option_type {
 	OPTION_NUMBER, /* double, within min..max */
 	OPTION_DURATION, /* "250ms", "10s", "5m", "1h30m"; kept in ns, min..max in seconds */
 	OPTION_BYTES, /* "256KiB", "8MiB", plain number; kept in bytes */
+	OPTION_PERCENT, /* "1%", "0.5%", "0"; kept as the number before the sign */
 	OPTION_STRING,
 	OPTION_ADDRESS, /* "127.0.0.1:9797", "[::1]:9797", ":9797" (all addresses); kept as string */
 };
@@ -31,13 +32,15 @@ struct option_desc {
 	double min, max; /* inclusive; both 0: unchecked */
 	const char *help; /* one phrase, lower case, ends without a full stop */
 	const char *choices; /* OPTION_STRING: "json|plain", the only values allowed; NULL: any */
+	const char *
+		missing; /* a choice people may expect that is not there, and why: "choice|needs …"; NULL: none */
 };
 
 /* A value in force. */
 union option_value {
 	bool boolean;
 	int64_t integer; /* INT; DURATION in ns; BYTES */
-	double number;
+	double number; /* NUMBER, PERCENT */
 	const char *string; /* STRING, ADDRESS; never NULL */
 };
 

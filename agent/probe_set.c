@@ -348,3 +348,8 @@ struct entity_table *probe_set_entities(const struct probe_set *set)
 {
 	return set->entities;
 }
+
+unsigned probe_set_cpus(const struct probe_set *set)
+{
+	return set->environment.cpus;
+}

@@ -40,6 +40,7 @@ void probe_set_maintain(struct probe_set *set, uint64_t collections,
 
 /* The entity table's own probe comes first. */
 struct probe *const *probe_set_probes(const struct probe_set *set, size_t *ret_n);
+unsigned probe_set_cpus(const struct probe_set *set); /* possible ones */
 /* For labels and counts; NULL when it failed. */
 struct entity_table *probe_set_entities(const struct probe_set *set);
 

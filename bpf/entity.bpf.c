@@ -197,6 +197,8 @@ static __always_inline void take_baseline(struct task_state *state, struct task_
 	state->exec_runtime_ns = task->se.sum_exec_runtime;
 	state->run_delay_ns = task->sched_info.run_delay;
 	state->migrations = task->se.nr_migrations;
+	state->voluntary_switches = task->nvcsw;
+	state->involuntary_switches = task->nivcsw;
 	state->user_ns = task->utime;
 	state->system_ns = task->stime;
 	state->minor_faults = task->min_flt;

@@ -16,6 +16,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/task.bpf.h"
@@ -450,6 +451,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 
 	if (!is_tcp(sk))
 		return;
+	budget_count();
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection) {
 		connection = connection_new(sk, is_send);

@@ -8,6 +8,10 @@
  * the time between was spent waiting for what it had left the CPU for. The figures are therefore those of
  * /proc/PID/schedstat. sched_info is kept unconditionally since 5.14 (c5895d3f06cb) where the kernel has it.
  *
+ * The budget may take the hook away for a while. Nothing is lost of what the kernel sums up: run time, run-queue
+ * latency in sum, the numbers of switches. What takes a look at each turn is then an estimate: the histogram counts the turns
+ * missed as those seen, and the time off the CPU goes to what the thread was waiting for when it was last seen.
+ *
  * A latency is recorded when the turn ends. Threads that neither leave nor get a CPU are brought up to date by
  * sched_pass, run by the agent at each collection.
  */
@@ -15,6 +19,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -102,9 +107,47 @@ static __noinline void blame(__u32 victim, __u32 culprit, __u64 queued_ns)
 		*total += queued_ns;
 }
 
+/*
+ * Several turns went by: their latency is known in sum only. The turns wait to be counted like those that will be seen;
+ * what waits since an earlier window is counted as their mean is.
+ */
+static __noinline void queue_unseen(struct sched_row *row, __u32 victim, __u64 queued_ns,
+				    __u32 turns)
+{
+	struct budget_lane *lane = budget_lane();
+	__u64 mean_ns = turns ? queued_ns / turns : 0;
+
+	if (!row || !lane)
+		return;
+	if (row->unseen_since_ns != lane->window_began_ns) {
+		if (row->unseen_turns)
+			hist_count(&row->run_queue, mean_ns, row->unseen_turns);
+		row->unseen_turns = 0;
+		row->unseen_since_ns = lane->window_began_ns;
+	}
+	row->unseen_turns += turns;
+	row->run_queue.sum_ns += queued_ns;
+	if (mean_ns < CULPRIT_MIN_WAIT_NS)
+		row->brief_queued_ns += queued_ns;
+	else
+		blame(victim, CULPRIT_UNSEEN, queued_ns);
+}
+
+/* Those not seen are taken to be like one that is; each of the first in a window stands for some of them. */
+static __always_inline void share_unseen(struct sched_row *row, __u64 queued_ns, __u32 weight)
+{
+	__u64 turns = row->unseen_turns;
+
+	if (weight > 1 && turns > 2 * weight)
+		turns = 2 * weight;
+	row->unseen_turns -= turns;
+	hist_count(&row->run_queue, queued_ns, turns);
+}
+
 /* A turn on the CPU ends: what came before it is now known. */
 static __always_inline void account_queue(struct sched_row *row, struct task_struct *task,
-					  struct task_state *seen, __u64 queued_ns, __u32 culprit)
+					  struct task_state *seen, __u64 queued_ns, __u32 culprit,
+					  __u32 weight)
 {
 	if (seen->wait_reason == WAIT_THROTTLED) {
 		__u64 throttled_ns = queue_throttled_ns(task) - seen->queue_throttled_ns;
@@ -115,6 +158,8 @@ static __always_inline void account_queue(struct sched_row *row, struct task_str
 		add_wait(row, WAIT_THROTTLED, throttled_ns);
 		queued_ns -= throttled_ns;
 	}
+	if (row->unseen_turns)
+		share_unseen(row, queued_ns, weight);
 	hist_record(&row->run_queue, queued_ns);
 	if (queued_ns < CULPRIT_MIN_WAIT_NS)
 		row->brief_queued_ns += queued_ns;
@@ -122,13 +167,38 @@ static __always_inline void account_queue(struct sched_row *row, struct task_str
 		blame(seen->entity, culprit, queued_ns);
 }
 
+/* Adds the switches since the thread was last seen; returns how many. */
+static __always_inline __u32 count_switches(struct sched_row *row, struct task_state *seen,
+					    struct task_struct *task)
+{
+	__u32 voluntary = (__u32)task->nvcsw - seen->voluntary_switches;
+	__u32 involuntary = (__u32)task->nivcsw - seen->involuntary_switches;
+
+	seen->voluntary_switches += voluntary;
+	seen->involuntary_switches += involuntary;
+	row->voluntary_switches += voluntary;
+	row->involuntary_switches += involuntary;
+	return voluntary + involuntary;
+}
+
+/* What it slept through unseen is charged to what it was found waiting for, unless that was no wait. */
+static __always_inline __u32 unseen_reason(__u32 before, __u32 now)
+{
+	return before != WAIT_STOLEN && before != WAIT_THROTTLED ? before
+	       : now != WAIT_STOLEN && now != WAIT_THROTTLED	 ? now
+								 : WAIT_OTHER;
+}
+
 static __always_inline int leave_cpu(bool preempted, struct task_struct *task, unsigned int state)
 {
 	struct task_state *seen;
 	struct sched_row *row;
-	__u64 now, ran, queued, exec_runtime, run_delay, migrations;
-	__u32 culprit;
+	__u64 now, ran, queued, waited, exec_runtime, run_delay, migrations;
+	__u32 culprit, turns, reason;
+	struct budget_lane *lane = budget_count();
 
+	if (!lane)
+		return 0;
 	if (task->pid == 0) {
 		pass_cpu_on(CULPRIT_IDLE, true);
 		return 0;
@@ -152,23 +222,26 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 			      ran >= CULPRIT_MIN_RUN_NS);
 
 	row->on_cpu_ns += ran;
-	account_queue(row, task, seen, queued, culprit);
-	add_wait(row, seen->wait_reason, now - seen->left_cpu_ns - ran - queued);
+	turns = count_switches(row, seen, task);
+	if (turns > 1)
+		queue_unseen(row, seen->entity, queued, turns);
+	else
+		account_queue(row, task, seen, queued, culprit, lane->weight);
+	waited = now - seen->left_cpu_ns - ran - queued;
 	row->migrations += migrations - seen->migrations;
+	reason = seen->wait_reason;
 	if (preempted || state == TASK_RUNNING) {
-		row->involuntary_switches++;
 		seen->wait_reason = WAIT_STOLEN;
 		if (task_is_throttled(task)) {
 			seen->wait_reason = WAIT_THROTTLED;
 			seen->queue_throttled_ns = queue_throttled_ns(task);
 		}
+	} else if (state & TASK_DEAD) {
+		add_ticks(row, seen, task);
 	} else {
-		row->voluntary_switches++;
-		if (state & TASK_DEAD)
-			add_ticks(row, seen, task);
-		else
-			seen->wait_reason = wait_reason_of(task, state, settings.reason_of_syscall);
+		seen->wait_reason = wait_reason_of(task, state, settings.reason_of_syscall);
 	}
+	add_wait(row, turns > 1 ? unseen_reason(reason, seen->wait_reason) : reason, waited);
 	seen->left_cpu_ns = now;
 	seen->exec_runtime_ns = exec_runtime;
 	seen->run_delay_ns = run_delay;
@@ -188,6 +261,34 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch_plain, bool preempted, struct task_struct *prev)
 {
 	return leave_cpu(preempted, prev, prev->__state);
+}
+
+/* A thread's last words, should its last switches have gone unseen. Some time after its end, hence no time is charged. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(sched_free, struct task_struct *task)
+{
+	struct task_state *seen = task_state_of(task);
+	struct sched_row *row;
+	__u64 queued;
+	__u32 turns;
+
+	if (!seen)
+		return 0;
+	row = row_of_this_cpu(&sched_rows, settings.max_entities, seen->entity);
+	if (!row)
+		return 0;
+	turns = count_switches(row, seen, task);
+	if (!turns)
+		return 0;
+	queued = task->sched_info.run_delay - seen->run_delay_ns;
+	seen->run_delay_ns += queued;
+	queue_unseen(row, seen->entity, queued, turns);
+	row->on_cpu_ns += task->se.sum_exec_runtime - seen->exec_runtime_ns;
+	seen->exec_runtime_ns = task->se.sum_exec_runtime;
+	row->migrations += task->se.nr_migrations - seen->migrations;
+	seen->migrations = task->se.nr_migrations;
+	add_ticks(row, seen, task);
+	return 0;
 }
 
 /*

@@ -20,6 +20,7 @@ struct sched_settings {
 #define CULPRIT_IDLE   0xfffffff0U /* nobody: the CPU had to wake up */
 #define CULPRIT_KERNEL 0xfffffff1U /* a kernel thread */
 #define CULPRIT_BRIEF  0xfffffff2U /* not asked: the wait was shorter than CULPRIT_MIN_NS */
+#define CULPRIT_UNSEEN 0xfffffff3U /* the hooks were away, to stay within the budget */
 
 /* Shorter waits are not charged to a culprit: there are many, and they add up to little. */
 #define CULPRIT_MIN_WAIT_NS 10000
@@ -39,6 +40,9 @@ struct sched_row {
 	__u64 voluntary_switches;
 	__u64 involuntary_switches;
 	__u64 migrations;
+	/* Turns not seen one by one, not in run_queue.slots yet, and the window in which that was found. */
+	__u64 unseen_turns;
+	__u64 unseen_since_ns;
 	__u64 brief_queued_ns; /* the waits in the run queue that were charged to no culprit */
 	/* As the timer tick sampled them; good for the ratio of the two only. */
 	__u64 user_ns;

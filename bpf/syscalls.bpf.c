@@ -8,6 +8,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -80,30 +81,41 @@ static __always_inline __u32 row_of(__u32 entity, __u32 slot)
 	return row ? row : take_row(entity, slot, &index->row[slot]);
 }
 
-static __always_inline void count_error(struct syscall_row *row, __u16 number)
+static __always_inline void count_error(struct syscall_row *row, __u16 number, __u32 times)
 {
 	for (int i = 0; i < SYSCALL_ERRORS - 1; i++) {
 		if (!row->error_number[i])
 			row->error_number[i] = number;
 		if (row->error_number[i] == number) {
-			row->error_count[i]++;
+			row->error_count[i] += times;
 			return;
 		}
 	}
 	row->error_number[SYSCALL_ERRORS - 1] = SYSCALL_ERROR_OTHER;
-	row->error_count[SYSCALL_ERRORS - 1]++;
+	row->error_count[SYSCALL_ERRORS - 1] += times;
 }
 
 static __always_inline int enter(void)
 {
-	struct task_state *state = task_state_of(bpf_get_current_task_btf());
+	struct budget_lane *lane = budget_lane();
+	struct task_state *state;
+	__u64 now_ns;
 
+	if (!lane || !budget_takes(lane))
+		return 0;
+	state = task_state_of(bpf_get_current_task_btf());
 	if (!state) {
 		count_loss(LOSS_NO_TASK_STATE);
 		return 0;
 	}
-	if (state->entity != ENTITY_EXCLUDED)
-		state->syscall_entered_ns = bpf_ktime_get_ns();
+	if (state->entity == ENTITY_EXCLUDED)
+		return 0;
+	now_ns = bpf_ktime_get_ns();
+	state->syscall_entered_ns = now_ns;
+	state->syscall_weight = lane->weight;
+	lane->last_ns = now_ns;
+	if (!lane->first_ns)
+		lane->first_ns = now_ns;
 	return 0;
 }
 
@@ -111,23 +123,29 @@ static __always_inline int leave(long number, long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_state *state = task_state_of(task);
+	struct budget_lane *lane;
 	struct syscall_row *row;
 	__u64 entered_ns, left_ns;
 
-	/* A child returning from fork has not entered it, nor has who was inside when the hooks came. */
+	/* Not recorded; or a child returning from fork, or who was inside when the hooks came. */
 	if (!state || !state->syscall_entered_ns)
 		return 0;
 	entered_ns = state->syscall_entered_ns;
 	state->syscall_entered_ns = 0;
 
+	lane = budget_lane();
+	/* While the hooks were away that call ended and others came. */
+	if (!lane || entered_ns < lane->window_began_ns)
+		return 0;
 	row = row_of_this_cpu(&syscall_rows, settings.rows,
 			      row_of(state->entity, syscall_slot_of(task, number)));
 	if (!row)
 		return 0;
 	left_ns = bpf_ktime_get_ns();
-	hist_record(&row->duration, left_ns > entered_ns ? left_ns - entered_ns : 0);
+	hist_record_times(&row->duration, left_ns > entered_ns ? left_ns - entered_ns : 0,
+			  state->syscall_weight);
 	if (result < 0 && result >= -SYSCALL_ERROR_MAX)
-		count_error(row, -result);
+		count_error(row, -result, state->syscall_weight);
 	return 0;
 }
 

@@ -48,6 +48,20 @@ struct hook {
 	struct hook_alternative alternatives[HOOK_MAX_ALTERNATIVES];
 	/* Functions that only some kernels have, and only these need the hook: elsewhere nothing is missing. */
 	bool where_present;
+	bool hot; /* may be taken away for a while to stay within the budget, and comes back: see struct probe_economy */
+};
+
+/*
+ * What the budget (agent/budget.h) may do to a probe that costs too much, which has a map `budget_lanes`
+ * (bpf/lib/budget.bpf.h) then. Its hooks that are `hot` are attached part of the time: those of one probe together, the
+ * last of the table first, detached from the first on; the probe must bear what it misses meanwhile.
+ */
+struct probe_economy {
+	unsigned value; /* the lower, the sooner it is given up altogether */
+	unsigned max_shift; /* it can record one event in 2^max_shift; 0: it cannot sample */
+	unsigned hooks_per_event; /* tracepoints that fire for each event in its lanes; 0 as 1 */
+	bool is_call; /* an event is a system call, of whatever kind: the agent can make some to see what they cost */
+	unsigned typical_ns; /* of a recorded event, where the kernel does not let us measure */
 };
 
 struct probe_desc {
@@ -71,6 +85,7 @@ struct probe_desc {
 	void (*forget_entity)(struct probe *probe, uint32_t entity);
 	void (*destroy)(
 		struct probe *probe); /* frees probe_data(); also called on a half-built probe */
+	struct probe_economy economy;
 };
 
 /*

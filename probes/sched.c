@@ -20,7 +20,12 @@ static const struct hook hooks[] = {
 	  true,
 	  "CPU scheduling times",
 	  { { "sched_switch_state", HOOK_TP_BTF, "sched_switch", 4 },
-	    { "sched_switch_plain", HOOK_TP_BTF, "sched_switch", 3, 3 } } },
+	    { "sched_switch_plain", HOOK_TP_BTF, "sched_switch", 3, 3 } },
+	  .hot = true },
+	{ "ends",
+	  false,
+	  "the last moments of threads, while the budget has the other hook away",
+	  { { "sched_free", HOOK_TP_BTF, "sched_process_free", 1 } } },
 	{ "threads at rest",
 	  true,
 	  "time of threads that do not switch",
@@ -83,7 +88,7 @@ static const struct metric_desc migrations = {
 static const struct metric_desc preempted_seconds = {
 	.name = "leadline_cpu_preempted_seconds_total",
 	.help = "Time in the run queue, by who had the CPU: container, unit or program, self, kernel, idle (nobody: "
-		"the CPU had to wake up), brief (waits under 10 us, not told apart), other",
+		"the CPU had to wake up), brief (waits under 10 us, not told apart), unsampled (to stay within the budget), other",
 	.unit = "seconds",
 	.kind = METRIC_COUNTER,
 	.per_entity = true,
@@ -275,6 +280,8 @@ static const char *culprit_name(struct probe *probe, const struct culprit_key *k
 		return "idle";
 	if (key->culprit == CULPRIT_KERNEL)
 		return "kernel";
+	if (key->culprit == CULPRIT_UNSEEN)
+		return "unsampled";
 	labels = probe_entity_labels(probe, key->culprit);
 	for (int i = 2; i < 4; i++)
 		if (labels[i][0])
@@ -434,4 +441,5 @@ const struct probe_desc probe_sched = {
 	.collect = collect,
 	.forget_entity = forget_entity,
 	.destroy = destroy,
+	.economy = { .value = 3, .typical_ns = 150 },
 };

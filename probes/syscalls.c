@@ -30,6 +30,7 @@ static const struct hook hooks[] = {
 			{ "syscalls_enter", HOOK_TP_BTF, "sys_enter", .min_args = 2 },
 			{ "syscalls_enter_classic", HOOK_TRACEPOINT, "raw_syscalls/sys_enter", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "exit",
@@ -39,6 +40,7 @@ static const struct hook hooks[] = {
 			{ "syscalls_exit", HOOK_TP_BTF, "sys_exit", .min_args = 2 },
 			{ "syscalls_exit_classic", HOOK_TRACEPOINT, "raw_syscalls/sys_exit", 0 },
 		},
+		.hot = true,
 	},
 	{ 0 },
 };
@@ -330,4 +332,11 @@ const struct probe_desc probe_syscalls = {
 	.collect = syscalls_collect,
 	.forget_entity = syscalls_forget_entity,
 	.destroy = syscalls_destroy,
+	.economy = {
+		.value = 1,
+		.max_shift = 5,
+		.hooks_per_event = 2,
+		.is_call = true,
+		.typical_ns = 100,
+	},
 };

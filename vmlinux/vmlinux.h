@@ -180,6 +180,8 @@ struct task_struct {
 	struct css_set *cgroups;
 	u64 utime;
 	u64 stime;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
 	u64 start_time;
 	unsigned long min_flt;
 	unsigned long maj_flt;

@@ -51,9 +51,10 @@ static const struct argp_option general[] = {
 const char *flag_argument(const struct option_desc *desc)
 {
 	static const char *const names[] = {
-		[OPTION_BOOL] = "true|false", [OPTION_INT] = "NUMBER", [OPTION_NUMBER] = "NUMBER",
-		[OPTION_DURATION] = "TIME",   [OPTION_BYTES] = "SIZE", [OPTION_STRING] = "TEXT",
-		[OPTION_ADDRESS] = "ADDRESS",
+		[OPTION_BOOL] = "true|false", [OPTION_INT] = "NUMBER",
+		[OPTION_NUMBER] = "NUMBER",   [OPTION_DURATION] = "TIME",
+		[OPTION_BYTES] = "SIZE",      [OPTION_PERCENT] = "PERCENT",
+		[OPTION_STRING] = "TEXT",     [OPTION_ADDRESS] = "ADDRESS",
 	};
 
 	return desc->choices ? desc->choices : names[desc->type];

@@ -136,12 +136,9 @@ static inline __attribute__((always_inline)) __u32 hist3_slot(__u64 ns)
 	return slot < HIST3_SLOTS ? slot : HIST3_SLOTS - 1;
 }
 
-/*
- * Record a duration that stands for so many. Plain additions: the histogram must belong to this CPU (see
- * lib/rows.bpf.h).
- */
-static inline __attribute__((always_inline)) void hist_record_times(struct hist *hist, __u64 ns,
-								    __u64 times)
+/* Counts so many of a duration, but for the sum and the maximum. Plain additions, as below. */
+static inline __attribute__((always_inline)) void hist_count(struct hist *hist, __u64 ns,
+							     __u64 times)
 {
 	__u32 slot = hist_slot(ns);
 
@@ -152,6 +149,16 @@ static inline __attribute__((always_inline)) void hist_record_times(struct hist 
 	if (slot >= HIST_SLOTS)
 		slot = HIST_SLOTS - 1;
 	hist->slots[slot] += times;
+}
+
+/*
+ * Record a duration that stands for so many. Plain additions: the histogram must belong to this CPU (see
+ * lib/rows.bpf.h).
+ */
+static inline __attribute__((always_inline)) void hist_record_times(struct hist *hist, __u64 ns,
+								    __u64 times)
+{
+	hist_count(hist, ns, times);
 	hist->sum_ns += ns * times;
 	if (ns > hist->max_ns)
 		hist->max_ns = ns;

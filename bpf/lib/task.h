@@ -34,7 +34,10 @@ struct task_state {
 	__u64 write_bytes;
 	__u64 stall_began_ns;
 	__u32 process_marks; /* process: what is counted already, kept at the thread-group leader's */
-	__u32 pad;
+	__u32 syscall_weight; /* syscalls: how many calls the one it is in stands for */
+	/* sched: the kernel's totals, modulo 2^32, when the thread was last seen leaving the CPU */
+	__u32 voluntary_switches;
+	__u32 involuntary_switches;
 };
 
 #endif

@@ -248,6 +248,8 @@ class Bench:
         if not self.binary.exists():
             raise Unavailable(f"{self.binary} is not built")
         port = free_port()
+        if not any(flag.startswith("--budget") for flag in flags):
+            flags = [*flags, "--budget=0"]  # what a hook costs, not what is left of it
         flags = [*flags, *(f"--probes.{name}.enabled=false" for name in PROBES if probes and name not in probes)]
         with open(self.log, "w", encoding="utf-8") as log:
             with daemon(self.binary, "agent", f"--listen=127.0.0.1:{port}", *flags, output=log) as process:

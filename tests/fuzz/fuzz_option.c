@@ -20,6 +20,7 @@ static const struct option_desc options[] = {
 	{ .key = "any duration", .type = OPTION_DURATION },
 	{ .key = "bytes", .type = OPTION_BYTES, .min = 4096, .max = 1 << 30 },
 	{ .key = "any bytes", .type = OPTION_BYTES },
+	{ .key = "share", .type = OPTION_PERCENT, .min = 0, .max = 100 },
 	{ .key = "string", .type = OPTION_STRING },
 	{ .key = "choice", .type = OPTION_STRING, .choices = "json|plain" },
 	{ .key = "address", .type = OPTION_ADDRESS },
@@ -29,7 +30,7 @@ static int is_within(const struct option_desc *option, const union option_value 
 {
 	double number = (double)value->integer;
 
-	if (option->type == OPTION_NUMBER)
+	if (option->type == OPTION_NUMBER || option->type == OPTION_PERCENT)
 		number = value->number;
 	else if (option->type == OPTION_DURATION)
 		number *= 1e-9;

@@ -42,10 +42,19 @@ const char *leadline_binary(void)
 	return path;
 }
 
+/* By itself, or with a file that may. */
+static bool sets_budget(const char *const flags[])
+{
+	for (size_t i = 0; flags && flags[i]; i++)
+		if (!strncmp(flags[i], "--budget", 8) || !strncmp(flags[i], "--config", 8))
+			return true;
+	return false;
+}
+
 struct leadline *leadline_spawn(const char *const flags[])
 {
 	struct leadline *leadline = calloc(1, sizeof(*leadline));
-	char **arguments = calloc(MAX_FLAGS + 8, sizeof(*arguments));
+	char **arguments = calloc(MAX_FLAGS + 9, sizeof(*arguments));
 	size_t n = 0;
 
 	if (!leadline || !arguments)
@@ -62,6 +71,8 @@ struct leadline *leadline_spawn(const char *const flags[])
 	arguments[n++] = strdup("--interval=1s");
 	arguments[n++] = strdup("--max_age=0s"); /* a scrape shows what was done before it */
 	arguments[n++] = strdup("--log.format=plain");
+	if (!sets_budget(flags))
+		arguments[n++] = strdup("--budget=0"); /* exact counts, whatever else is going on */
 	for (size_t i = 0; flags && flags[i]; i++) {
 		if (i == MAX_FLAGS)
 			test_fail("more than %d flags", MAX_FLAGS);

@@ -21,8 +21,8 @@ const char *leadline_binary(void);
 
 /*
  * Starts `leadline agent` on a free loopback port with --interval=1s --max_age=0s and the given further flags (up to
- * NULL), as root or skips, and waits up to 20 s until /health/ready answers 200. Failing that the test
- * fails with its log. Killed at cleanup.
+ * NULL), without a budget unless they set one or name a configuration, as root or skips, and waits up to 20 s until
+ * /health/ready answers 200. Failing that the test fails with its log. Killed at cleanup.
  */
 struct leadline *leadline_start(const char *const flags[]);
 /* The same with only these probes enabled, e.g. "sched host". */

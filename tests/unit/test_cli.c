@@ -100,7 +100,8 @@ static void refuses_wrong_usage(void **state)
 	refused("version -hx",
 		"leadline: \"-hx\": unknown flag; `leadline help` lists all of them\n");
 	refused("version --listen", "leadline: --listen: needs a value: --listen=ADDRESS\n");
-	refused("version --mode", "leadline: --mode: needs a value: --mode=disabled|direct\n");
+	refused("version --mode",
+		"leadline: --mode: needs a value: --mode=disabled|direct|custom\n");
 	refused("version -c", "leadline: --config: needs a value: --config=FILE\n");
 	refused("version --json=yes", "leadline: --json: takes no value\n");
 	refused("config show --json",
@@ -122,7 +123,7 @@ static void refuses_wrong_settings(void **state)
 	snprintf(
 		wanted, sizeof(wanted),
 		"%s:2: log.level: \"LOUD\" is unknown; write one of DEBUG, INFO, WARNING, ERROR, CRITICAL\n"
-		"--mode: \"event-driven\" is unknown; write one of disabled, direct\n"
+		"--mode: \"event-driven\" needs a sink to publish to, and this version has none; write one of disabled, direct, custom\n"
 		"--max_entities: \"3\" is too small; write a whole number from 16 to 16384\n",
 		path);
 	refused(command, wanted);

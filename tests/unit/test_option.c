@@ -21,6 +21,9 @@ static const struct option_desc any_int = { .key = "any_int", .type = OPTION_INT
 static const struct option_desc ratio = {
 	.key = "ratio", .type = OPTION_NUMBER, .min = 0, .max = 100
 };
+static const struct option_desc share = {
+	.key = "share", .type = OPTION_PERCENT, .min = 0, .max = 100
+};
 static const struct option_desc any_number = { .key = "any_number", .type = OPTION_NUMBER };
 static const struct option_desc period = {
 	.key = "period", .type = OPTION_DURATION, .min = 0.1, .max = 3600
@@ -33,7 +36,8 @@ static const struct option_desc any_size = { .key = "any_size", .type = OPTION_B
 static const struct option_desc text = { .key = "text", .type = OPTION_STRING };
 static const struct option_desc choice = { .key = "choice",
 					   .type = OPTION_STRING,
-					   .choices = "json|plain" };
+					   .choices = "json|plain",
+					   .missing = "toml|is not what one would want" };
 static const struct option_desc address = { .key = "address", .type = OPTION_ADDRESS };
 
 static union option_value parse(const struct option_desc *desc, const char *written)
@@ -55,6 +59,29 @@ static void refused(const struct option_desc *desc, const char *written, const c
 	assert_int_equal(option_parse(desc, written, &value, error, sizeof(error)), -EINVAL);
 	assert_string_equal(error, wanted);
 	assert_int_equal(value.integer, 77);
+}
+
+static void takes_shares(void **state)
+{
+	assert_float_equal(parse(&share, "1%").number, 1, 0);
+	assert_float_equal(parse(&share, "0.25%").number, 0.25, 0);
+	assert_float_equal(parse(&share, "100%").number, 100, 0);
+	assert_float_equal(parse(&share, "0").number, 0, 0);
+	assert_float_equal(parse(&share, "0%").number, 0, 0);
+	refused(&share, "1", "\"1\" is not a share; write a share like 1% or 0.5% from 0% to 100%");
+	refused(&share, "1%%",
+		"\"1%%\" is not a share; write a share like 1% or 0.5% from 0% to 100%");
+	refused(&share, "", "\"\" is not a share; write a share like 1% or 0.5% from 0% to 100%");
+	refused(&share, "-1%",
+		"\"-1%\" is not a share; write a share like 1% or 0.5% from 0% to 100%");
+	refused(&share, "101%",
+		"\"101%\" is too large; write a share like 1% or 0.5% from 0% to 100%");
+}
+
+static void says_why_a_choice_is_missing(void **state)
+{
+	refused(&choice, "toml", "\"toml\" is not what one would want; write one of json, plain");
+	refused(&choice, "tom", "\"tom\" is unknown; write one of json, plain");
 }
 
 static void takes_booleans(void **state)
@@ -295,6 +322,7 @@ static void suggests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(takes_shares),	   cmocka_unit_test(says_why_a_choice_is_missing),
 		cmocka_unit_test(takes_booleans),  cmocka_unit_test(takes_integers),
 		cmocka_unit_test(takes_numbers),   cmocka_unit_test(takes_durations),
 		cmocka_unit_test(takes_sizes),	   cmocka_unit_test(takes_texts),

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Costs measured on the spot; see budget_measure.h. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "agent/budget_measure.h"
+#include "agent/log.h"
+#include "floor.skel.h"
+
+#define BATCHES	      11
+#define CALLS	      40
+#define TYPICAL_FLOOR 25.0 /* where it cannot be measured */
+#define TYPICAL_CLOCK 20.0
+
+static int compare(const void *left, const void *right)
+{
+	double a = *(const double *)left, b = *(const double *)right;
+
+	return (a > b) - (a < b);
+}
+
+_Static_assert(BATCHES *CALLS == BUDGET_MEASURE_CALLS, "as promised");
+
+double budget_measure_call(void)
+{
+	double ns[BATCHES];
+
+	for (int i = 0; i < BATCHES; i++) {
+		uint64_t began_ns = log_clock_ns();
+
+		for (int call = 0; call < CALLS; call++)
+			syscall(SYS_getppid);
+		ns[i] = (double)(log_clock_ns() - began_ns) / CALLS;
+	}
+	qsort(ns, BATCHES, sizeof(ns[0]), compare);
+	return ns[BATCHES / 2];
+}
+
+int budget_statistics_on(void)
+{
+	int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static double mean_run_ns(int fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) || !info.run_cnt)
+		return TYPICAL_CLOCK;
+	return (double)info.run_time_ns / (double)info.run_cnt;
+}
+
+struct budget_floor budget_measure_floor(void)
+{
+	struct budget_floor floor = { .dispatch_ns = TYPICAL_FLOOR, .clock_ns = TYPICAL_CLOCK };
+	struct floor_bpf *skeleton = floor_bpf__open_and_load();
+	double without, with;
+	int statistics;
+
+	if (!skeleton)
+		return floor;
+	without = budget_measure_call();
+	if (!floor_bpf__attach(skeleton)) {
+		with = budget_measure_call();
+		if (with > without) {
+			floor.dispatch_ns = (with - without) / 2;
+			floor.measured = true;
+		}
+		statistics = budget_statistics_on();
+		if (statistics >= 0) {
+			budget_measure_call();
+			floor.clock_ns = mean_run_ns(bpf_program__fd(skeleton->progs.floor_exit));
+			close(statistics);
+		}
+	}
+	floor_bpf__destroy(skeleton);
+	return floor;
+}
+
+void budget_measure_busy(unsigned cpus, uint64_t memory[], double ret_busy[])
+{
+	FILE *file = fopen("/proc/stat", "re");
+	char line[512];
+
+	for (unsigned cpu = 0; cpu < cpus; cpu++)
+		ret_busy[cpu] = 1;
+	while (file && fgets(line, sizeof(line), file)) {
+		unsigned long long user, nice, system, idle, iowait, irq, softirq, steal;
+		uint64_t all, unused, d_all, d_unused;
+		unsigned cpu;
+
+		if (sscanf(line, "cpu%u %llu %llu %llu %llu %llu %llu %llu %llu", &cpu, &user,
+			   &nice, &system, &idle, &iowait, &irq, &softirq, &steal) != 9 ||
+		    cpu >= cpus)
+			continue;
+		unused = idle + iowait;
+		all = user + nice + system + unused + irq + softirq + steal;
+		d_all = all - memory[2 * cpu];
+		d_unused = unused - memory[2 * cpu + 1];
+		memory[2 * cpu] = all;
+		memory[2 * cpu + 1] = unused;
+		if (d_all && d_unused <= d_all)
+			ret_busy[cpu] = 1 - (double)d_unused / (double)d_all;
+	}
+	if (file)
+		fclose(file);
+}

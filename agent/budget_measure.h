@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Measuring what hooks cost on this machine. Loop thread, or a command of its own. */
+#ifndef LEADLINE_BUDGET_MEASURE_H
+#define LEADLINE_BUDGET_MEASURE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * ns of the cheapest system call there is, as made by this thread now: the median of some batches. Makes so many of
+ * them, about 0.1 ms.
+ */
+#define BUDGET_MEASURE_CALLS 440
+double budget_measure_call(void);
+
+struct budget_floor {
+	double dispatch_ns; /* reaching a tracepoint with an empty program, half of what two add to a system call */
+	double clock_ns; /* what the kernel's statistics show for an empty program: their own clock */
+	bool measured; /* dispatch_ns; else typical */
+};
+/* Attaches empty programs for a moment, some milliseconds. Nothing else of ours may be at the entry of system calls. */
+struct budget_floor budget_measure_floor(void);
+
+/* The kernel counts runs and time of every program while this descriptor is open. Needs CAP_SYS_ADMIN. -errno. */
+int budget_statistics_on(void);
+
+/*
+ * Share of the time that each CPU was not idle since the last call with the same `memory`, of 2 * cpus numbers that begin as zero.
+ * What is not known is 1.
+ */
+void budget_measure_busy(unsigned cpus, uint64_t memory[], double ret_busy[]);
+
+#endif

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The budget on the running kernel: what a storm of known size is estimated as, that nothing is lost of what is affordable, and that
+ * all of it shows. Root. No speed is asserted.
+ */
+#include <math.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/harness/harness.h"
+
+#define DURATION "leadline_syscall_duration_seconds"
+#define SAMPLING "leadline_sampling_ratio"
+
+static const char *const with_budget[] = { "--budget=1%", NULL };
+
+static double ratio_of(struct leadline *leadline, const char *probe)
+{
+	struct page *page = leadline_scrape(leadline);
+	double ratio = metric_value(page, SAMPLING, "probe", probe, NULL);
+
+	page_free(page);
+	return ratio;
+}
+
+static double calls_of(const struct page *page, const char *comm)
+{
+	return metric_histogram(page, DURATION, "comm", comm, "syscall", "getppid", NULL).count;
+}
+
+static bool holds_for(struct leadline *leadline, const char *probe, double ratio, int seconds)
+{
+	for (int i = 0; i < seconds * 2; i++) {
+		if (ratio_of(leadline, probe) != ratio)
+			return false;
+		usleep(500000);
+	}
+	return true;
+}
+
+/* Calls until told to stop; shared[0] tells to, shared[1] counts. */
+static int storm(void *argument, void *shared)
+{
+	volatile uint64_t *stop = shared, *calls = stop + 1;
+
+	while (!*stop) {
+		for (int i = 0; i < 1000; i++)
+			syscall(SYS_getppid);
+		*calls += 1000;
+	}
+	(void)argument;
+	return 0;
+}
+
+static struct workload *start_storm(int cpu)
+{
+	struct workload *workload = workload_start("storm", cpu, storm, NULL);
+
+	workload_release(workload);
+	return workload;
+}
+
+static double end_storm(struct workload *workload)
+{
+	*(volatile uint64_t *)workload->shared = 1;
+	workload_finish(workload, 10);
+	return (double)((uint64_t *)workload->shared)[1];
+}
+
+/* Asked seldom: what the agent spends on answering leaves less for its probes. */
+static bool is_sampled(struct leadline *leadline)
+{
+	double ratio;
+
+	pause_seconds(1);
+	ratio = ratio_of(leadline, "syscalls");
+	return ratio > 0 && ratio < 0.5;
+}
+
+static void show_estimate(const char *what, double counted, double made)
+{
+	printf("# %s: %.0f of %.0f calls counted, %+.1f %%\n", what, counted, made,
+	       100 * (counted / made - 1));
+}
+
+static void a_storm_is_estimated(void **state)
+{
+	struct leadline *leadline = leadline_start_only("syscalls", with_budget);
+	struct workload *workload = start_storm(0);
+	struct page *page;
+	double made, counted;
+
+	assert_true(WAIT_UNTIL(is_sampled(leadline), 20));
+	sleep(20); /* the workload itself: so many windows are enough for an estimate */
+	made = end_storm(workload);
+	page = leadline_scrape(leadline);
+	counted = calls_of(page, workload->comm);
+	show_estimate("storm", counted, made);
+	/* make bench tells how well on a machine of one's own. Here others may compete for the CPU, which makes it less. */
+	assert_true(counted > made / 5 && counted < 2 * made);
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+static void it_shows(void **state)
+{
+	struct leadline *leadline = leadline_start_only("syscalls sched", with_budget);
+	struct workload *workload = start_storm(0);
+	struct answer *answer;
+	struct page *page;
+
+	assert_true(WAIT_UNTIL(is_sampled(leadline), 20));
+	assert_true(leadline_logged(leadline, "WARNING budget: syscalls: one event in "));
+	/* Health is as of the last collection. */
+	assert_true(WAIT_UNTIL(
+		({
+			answer = leadline_fetch(leadline, NULL, "/health/detailed", NULL, NULL);
+			bool noted = strstr(answer->body, "to stay within the budget") != NULL;
+
+			answer_free(answer);
+			noted;
+		}),
+		5));
+	page = leadline_scrape(leadline);
+	assert_true(metric_value(page, "leadline_overhead_ratio", NULL) > 0);
+	assert_true(metric_value(page, "leadline_overhead_cpu_seconds_total", NULL) > 0);
+	assert_true(metric_value(page, "leadline_probe_overhead_ratio", "probe", "syscalls",
+				 NULL) >= 0);
+	page_free(page);
+	end_storm(workload);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+#define CALLS 1000003
+
+static int million(void *argument, void *shared)
+{
+	for (int i = 0; i < CALLS; i++)
+		syscall(SYS_getppid);
+	(void)argument;
+	(void)shared;
+	return 0;
+}
+
+/* A million calls within the budget are all there. */
+static void what_is_affordable_is_exact(void **state)
+{
+	static const char *const wide[] = { "--budget=90%", NULL };
+	struct leadline *leadline = leadline_start_only("syscalls", wide);
+	struct workload *workload = workload_start("exact", -1, million, NULL);
+	struct page *page;
+
+	workload_finish(workload, 60);
+	page = leadline_scrape(leadline);
+	assert_float_equal(calls_of(page, workload->comm), CALLS, 0);
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+static void without_a_budget_nothing_is_left_out(void **state)
+{
+	struct leadline *leadline = leadline_start_only("syscalls sched", NULL);
+	struct workload *workload = start_storm(0);
+	struct page *page;
+	double made;
+
+	assert_true(holds_for(leadline, "syscalls", 1, 5));
+	assert_true(holds_for(leadline, "sched", 1, 1));
+	made = end_storm(workload);
+	page = leadline_scrape(leadline);
+	assert_float_equal(calls_of(page, workload->comm), made, 0);
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+/* A reload in the middle of a storm takes the limit away, and all that was done to keep it. */
+static void a_reload_takes_the_limit_away(void **state)
+{
+	const char *directory = temporary_directory();
+	const char *path = write_file(directory, "leadline.yaml", "budget: 1%\n");
+	const char *const flags[] = { "--config", path, NULL };
+	struct leadline *leadline = leadline_start_only("syscalls", flags);
+	struct workload *workload = start_storm(0);
+
+	assert_true(WAIT_UNTIL(is_sampled(leadline), 20));
+	write_file(directory, "leadline.yaml", "budget: 0\n");
+	assert_int_equal(kill(leadline->pid, SIGHUP), 0);
+	assert_true(WAIT_UNTIL(ratio_of(leadline, "syscalls") == 1, 10));
+	assert_true(holds_for(leadline, "syscalls", 1, 4));
+	end_storm(workload);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+/* The whole agent on a host with a light, steady load. */
+static int light(void *argument, void *shared)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+
+	for (int i = 0; i < 1601; i++) {
+		nanosleep(&pause, NULL);
+		syscall(SYS_getppid);
+	}
+	(void)argument;
+	(void)shared;
+	return 0;
+}
+
+static void light_load_is_recorded_in_full(void **state)
+{
+	/* What others do on this machine must not decide. */
+	static const char *const flags[] = { "--budget=50%", NULL };
+	struct leadline *leadline = leadline_start_only("syscalls sched", flags);
+	struct workload *workload = workload_start("light", -1, light, NULL);
+	struct page *page;
+
+	workload_release(workload);
+	assert_true(holds_for(leadline, "syscalls", 1, 5));
+	workload_finish(workload, 60);
+	page = leadline_scrape(leadline);
+	assert_float_equal(calls_of(page, workload->comm), 1601, 0);
+	assert_false(leadline_logged(leadline, "WARNING budget:"));
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+/* Threads hand a byte to and fro; what the kernel sums up is exact, whatever the hook missed. */
+static int ping_pong(void *argument, void *shared)
+{
+	int there[2], back[2];
+	volatile uint64_t *stop = shared, *rounds = stop + 1;
+	char byte = 0;
+	pid_t child;
+
+	if (pipe(there) || pipe(back))
+		return 1;
+	child = fork();
+	if (child < 0)
+		return 2;
+	if (!child) {
+		close(there[1]);
+		while (read(there[0], &byte, 1) == 1 && write(back[1], &byte, 1) == 1)
+			;
+		_exit(0);
+	}
+	close(there[0]);
+	while (!*stop) {
+		if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1)
+			return 3;
+		++*rounds;
+	}
+	(void)argument;
+	return 0;
+}
+
+static bool switches_are_sampled(struct leadline *leadline)
+{
+	double ratio;
+
+	pause_seconds(1);
+	ratio = ratio_of(leadline, "sched");
+	return ratio > 0 && ratio < 0.6;
+}
+
+static void the_ledger_stays_true_in_sum(void **state)
+{
+	struct leadline *leadline = leadline_start_only("sched", with_budget);
+	struct workload *workload = workload_start("pong", 0, ping_pong, NULL);
+	struct timespec began, ended;
+	struct page *page;
+	double seconds, waited, ran, queued, turns, switches;
+
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	workload_release(workload);
+	assert_true(WAIT_UNTIL(switches_are_sampled(leadline), 20));
+	sleep(5); /* the workload itself */
+	end_storm(workload);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	seconds = (double)(ended.tv_sec - began.tv_sec) +
+		  (double)(ended.tv_nsec - began.tv_nsec) / 1e9;
+	assert_true(WAIT_UNTIL(
+		({
+			page = leadline_scrape(leadline);
+			switches = metric_sum(page, "leadline_context_switches_total", "comm",
+					      workload->comm, NULL);
+			turns = metric_histogram(page, "leadline_cpu_runqueue_latency_seconds",
+						 "comm", workload->comm, NULL)
+					.count;
+			ran = metric_sum(page, "leadline_cpu_seconds_total", "comm", workload->comm,
+					 NULL);
+			queued = metric_histogram(page, "leadline_cpu_runqueue_latency_seconds",
+						  "comm", workload->comm, NULL)
+					 .sum;
+			waited = metric_sum(page, "leadline_cpu_wait_seconds_total", "comm",
+					    workload->comm, NULL);
+			page_free(page);
+			switches > 1000 && turns > 0.9 * switches;
+		}),
+		20));
+	printf("# %.2f s: ran %.2f, queued %.2f, waited and queued %.2f; %.0f switches, %.0f turns in the histogram\n",
+	       seconds, ran, queued, waited, switches, turns);
+	/* Two threads, whose every moment is in one of the three. */
+	assert_float_equal(ran + waited, 2 * seconds, 0.1 * seconds);
+	assert_true(ran < 1.05 * seconds);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HARNESS_TEST(a_storm_is_estimated),
+		HARNESS_TEST(it_shows),
+		HARNESS_TEST(what_is_affordable_is_exact),
+		HARNESS_TEST(without_a_budget_nothing_is_left_out),
+		HARNESS_TEST(a_reload_takes_the_limit_away),
+		HARNESS_TEST(light_load_is_recorded_in_full),
+		HARNESS_TEST(the_ledger_stays_true_in_sum),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The budget: which plans follow from which readings, and what events in windows weigh. Simulated time. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+#include "agent/budget.h"
+#include "agent/budget_weight.h"
+
+#define CPUS 2
+
+/* Two probes: one that samples and can be taken away, one that can only be taken away. */
+enum { CALLS, SWITCHES, PROBES };
+
+static const struct budget_terms terms[PROBES] = {
+	[CALLS] = { .value = 1,
+		    .max_shift = 3,
+		    .can_pause = true,
+		    .dispatch_ns = 50,
+		    .record_ns = 100,
+		    .pass_ns = 5,
+		    .toggle_ns = 500000 },
+	[SWITCHES] = { .value = 3,
+		       .can_pause = true,
+		       .dispatch_ns = 25,
+		       .record_ns = 150,
+		       .toggle_ns = 500000 },
+};
+
+/* A second in which so many events come while the hooks are there. */
+static void pass_second(struct budget *budget, double calls, double switches, double own_seconds)
+{
+	const double rates[PROBES] = { calls, switches };
+	struct budget_reading readings[PROBES];
+
+	for (size_t i = 0; i < PROBES; i++) {
+		const struct budget_plan *plan = budget_plan(budget, i);
+		double attached = plan->detached ? 0 : ldexp(1, -(int)plan->halvings);
+
+		readings[i] = (struct budget_reading){ .terms = terms[i],
+						       .events = rates[i] * attached,
+						       .attached_seconds = attached };
+	}
+	budget_read(budget, 1, own_seconds, readings);
+}
+
+static struct budget *budget_of(double limit)
+{
+	struct budget *budget = budget_new(CPUS, PROBES);
+
+	assert_non_null(budget);
+	budget_set_limit(budget, limit);
+	return budget;
+}
+
+static bool is_exact(const struct budget *budget, size_t i)
+{
+	return budget_plan_is_exact(budget_plan(budget, i));
+}
+
+static double level(const struct budget *budget, size_t i)
+{
+	return budget_plan_ratio(budget_plan(budget, i));
+}
+
+static void cost_is_events_times_time(void **state)
+{
+	struct budget *budget = budget_of(0);
+
+	pass_second(budget, 1000000, 0, 0.02);
+	assert_float_equal(budget_probe_cost(budget, CALLS), 0.15 / CPUS, 1e-9);
+	assert_float_equal(budget_cost(budget), (0.15 + 0.02) / CPUS, 1e-9);
+	assert_float_equal(budget_cpu_seconds(budget), 0.17, 1e-9);
+	budget_free(budget);
+}
+
+static void a_quiet_host_is_recorded_in_full(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+
+	for (int i = 0; i < 100; i++) {
+		pass_second(budget, 20000, 10000, 0.01);
+		assert_true(is_exact(budget, CALLS) && is_exact(budget, SWITCHES));
+	}
+	budget_free(budget);
+}
+
+static void without_a_limit_nothing_is_left_out(void **state)
+{
+	struct budget *budget = budget_of(0);
+
+	for (int i = 0; i < 10; i++)
+		pass_second(budget, 1e7, 1e6, 1);
+	assert_true(is_exact(budget, CALLS) && is_exact(budget, SWITCHES));
+	budget_free(budget);
+}
+
+static void sampling_comes_before_windows(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+
+	/* 1.35 % of the machine; 0.5 + 0.45 when one in two is recorded */
+	pass_second(budget, 180000, 0, 0);
+	assert_true(is_exact(budget, CALLS)); /* once is no storm */
+	pass_second(budget, 180000, 0, 0);
+	assert_int_equal(budget_plan(budget, CALLS)->shift, 1);
+	assert_int_equal(budget_plan(budget, CALLS)->halvings, 0);
+	assert_true(is_exact(budget, SWITCHES));
+	budget_free(budget);
+}
+
+static void a_storm_is_held_to_the_limit(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+
+	for (int i = 0; i < 10; i++)
+		pass_second(budget, 8e6, 1000, 0.002);
+	assert_int_equal(budget_plan(budget, CALLS)->shift, 3);
+	assert_in_range(budget_plan(budget, CALLS)->halvings, 4, 6);
+	assert_true(is_exact(budget, SWITCHES));
+	assert_true(budget_probe_cost(budget, CALLS) <= 0.01);
+	assert_true(budget_probe_cost(budget, CALLS) >= 0.003);
+	budget_free(budget);
+}
+
+static void the_costliest_gives_way_first(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+
+	for (int i = 0; i < 5; i++)
+		pass_second(budget, 50000, 2e6, 0);
+	assert_true(is_exact(budget, CALLS)); /* 0.375 % */
+	assert_true(level(budget, SWITCHES) < 0.1);
+	budget_free(budget);
+}
+
+static void only_the_least_valuable_is_given_up(void **state)
+{
+	struct budget *budget = budget_of(0.0002);
+
+	for (int i = 0; i < 5; i++)
+		pass_second(budget, 1e7, 0, 0);
+	assert_true(budget_plan(budget, CALLS)->detached);
+	assert_false(budget_plan(budget, SWITCHES)->detached);
+	budget_free(budget);
+}
+
+static void what_was_given_up_is_looked_at_again(void **state)
+{
+	struct budget *budget = budget_of(0.0002);
+	int seconds = 0;
+
+	for (int i = 0; i < 5; i++)
+		pass_second(budget, 1e7, 0, 0);
+	while (budget_plan(budget, CALLS)->detached && seconds++ < 1000)
+		pass_second(budget, 0, 0, 0);
+	assert_in_range(seconds, 50, 70);
+	for (int i = 0; i < 20; i++)
+		pass_second(budget, 0, 0, 0);
+	assert_true(is_exact(budget, CALLS));
+	budget_free(budget);
+}
+
+static void it_recovers_after_the_storm(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+	int seconds = 0;
+
+	for (int i = 0; i < 10; i++)
+		pass_second(budget, 8e6, 1000, 0);
+	while (!is_exact(budget, CALLS) && seconds++ < 100)
+		pass_second(budget, 1000, 1000, 0);
+	assert_int_equal(seconds, BUDGET_PATIENCE);
+	budget_free(budget);
+}
+
+static void it_does_not_flap(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+	struct budget_plan before = { 0 };
+	int changes = 0;
+
+	/* Gusts of 8 s with 8 s between: each pause is long enough for a step back, at first. */
+	for (int i = 0; i < 160; i++) {
+		pass_second(budget, i % 16 < 8 ? 8e6 : 1000, 0, 0);
+		changes += memcmp(&before, budget_plan(budget, CALLS), sizeof(before)) != 0;
+		before = *budget_plan(budget, CALLS);
+	}
+	assert_in_range(changes, 1, 6);
+	/* A rate just beyond a level's bound. */
+	changes = 0;
+	for (int i = 0; i < 300; i++) {
+		pass_second(budget, i % 2 ? 140000 : 130000, 0, 0);
+		changes += memcmp(&before, budget_plan(budget, CALLS), sizeof(before)) != 0;
+		before = *budget_plan(budget, CALLS);
+	}
+	assert_in_range(changes, 0, 4);
+	budget_free(budget);
+}
+
+static void the_agents_own_time_leaves_less_for_probes(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+
+	for (int i = 0; i < 5; i++) /* 0.75 % and 0.5 % */
+		pass_second(budget, 100000, 0, 0.01);
+	assert_false(is_exact(budget, CALLS));
+	budget_reset(budget, CALLS);
+	for (int i = 0; i < 5; i++) /* however much it is, probes keep a quarter */
+		pass_second(budget, 30000, 0, 0.1);
+	assert_true(is_exact(budget, CALLS));
+	budget_free(budget);
+}
+
+/* ---- weights ---- */
+
+#define SLOT_NS 5e8
+
+/* So many windows of the given length, one in each half second; returns what the events come to in a second. */
+static double record(double rate, double length_ns, double hook_ns, double busy, unsigned shift,
+		     int windows)
+{
+	struct budget_weight weight;
+	double recorded = 0;
+
+	budget_weight_start(&weight);
+	for (int i = 0; i < windows; i++) {
+		/* longer than planned now and then */
+		double lasted_ns = i % 3 ? length_ns : length_ns * 1.7, events;
+		uint32_t each = budget_weight_open(&weight, SLOT_NS, length_ns, shift);
+
+		/* A busy CPU: hooks take their time from the work. */
+		events = rate * lasted_ns / 1e9;
+		if (busy == 1)
+			events /= 1 + rate * hook_ns / 1e9;
+		recorded += events / (1U << shift) * each;
+		budget_weight_close(&weight, lasted_ns, events * hook_ns / lasted_ns, busy);
+	}
+	return recorded / (windows * SLOT_NS / 1e9);
+}
+
+static void windows_stand_for_all_the_time(void **state)
+{
+	assert_float_equal(record(10000, 15e6, 100, 0.2, 0, 40), 10000, 300);
+	assert_float_equal(record(10000, 15e6, 100, 0.2, 5, 40), 10000, 300);
+}
+
+static void what_hooks_slow_down_is_made_up_for(void **state)
+{
+	/* 6 million a second are 2.7 million with hooks of 200 ns. */
+	assert_float_equal(record(6e6, 15e6, 200, 1, 5, 40), 6e6, 2e5);
+	assert_float_equal(record(6e6, 4e6, 200, 1, 5, 40), 6e6, 2e5);
+}
+
+static void an_event_never_weighs_less_than_one(void **state)
+{
+	struct budget_weight weight;
+
+	budget_weight_start(&weight);
+	assert_int_equal(budget_weight_open(&weight, 2000, 1000, 0), 2);
+	budget_weight_close(&weight, 1e6, 0, 0); /* far longer than meant: owed less than nothing */
+	assert_int_equal(budget_weight_open(&weight, 2000, 1000, 0), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(cost_is_events_times_time),
+		cmocka_unit_test(a_quiet_host_is_recorded_in_full),
+		cmocka_unit_test(without_a_limit_nothing_is_left_out),
+		cmocka_unit_test(sampling_comes_before_windows),
+		cmocka_unit_test(a_storm_is_held_to_the_limit),
+		cmocka_unit_test(the_costliest_gives_way_first),
+		cmocka_unit_test(only_the_least_valuable_is_given_up),
+		cmocka_unit_test(what_was_given_up_is_looked_at_again),
+		cmocka_unit_test(it_recovers_after_the_storm),
+		cmocka_unit_test(it_does_not_flap),
+		cmocka_unit_test(the_agents_own_time_leaves_less_for_probes),
+		cmocka_unit_test(windows_stand_for_all_the_time),
+		cmocka_unit_test(what_hooks_slow_down_is_made_up_for),
+		cmocka_unit_test(an_event_never_weighs_less_than_one),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
