@@ -247,6 +247,99 @@ static void births_and_deaths_leave_memory_flat(void **state)
 	(void)state;
 }
 
+/* Counts calls, and stays among all those that come and go. */
+static int call_without_end(void *argument, void *shared)
+{
+	(void)argument, (void)shared;
+	while (true) {
+		for (int i = 0; i < 101; i++)
+			syscall(SYS_getppid);
+		pause_seconds(0.002);
+	}
+	return 0;
+}
+
+static bool is_counter(const struct page_sample *sample)
+{
+	const char *end = sample->name + strlen(sample->name);
+
+	return !strcmp(end - 6, "_total") || !strcmp(end - 6, "_count");
+}
+
+static const struct page_sample *same_series(const struct page *page,
+					     const struct page_sample *sample)
+{
+	for (size_t i = 0; i < page->n_samples; i++) {
+		const struct page_sample *other = &page->samples[i];
+		bool same =
+			other->n_labels == sample->n_labels && !strcmp(other->name, sample->name);
+
+		for (size_t j = 0; same && j < sample->n_labels; j++)
+			same = !strcmp(other->labels[j].name, sample->labels[j].name) &&
+			       !strcmp(other->labels[j].value, sample->labels[j].value);
+		if (same)
+			return other;
+	}
+	return NULL;
+}
+
+/* No counter of this program is gone, or smaller. */
+static size_t expect_growth(const struct page *before, const struct page *after, const char *comm)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < before->n_samples; i++) {
+		const struct page_sample *old = &before->samples[i], *now;
+
+		if (!is_counter(old) || strcmp(sample_label(old, "comm"), comm))
+			continue;
+		now = same_series(after, old);
+		if (!now)
+			test_fail("%s of %s is gone", old->name, comm);
+		if (now->value < old->value)
+			test_fail("%s of %s: %.9g after %.9g", old->name, comm, now->value,
+				  old->value);
+		n++;
+	}
+	return n;
+}
+
+static double recycled(const struct page *page)
+{
+	return metric_value(page, "leadline_entities_recycled_total", NULL);
+}
+
+/* While one program lives on, thousands come and go, and every id is given away again. */
+static void a_live_series_never_goes_backwards(void **state)
+{
+	struct leadline *leadline = leadline_start(
+		(const char *const[]){ "--max_entities=256", "--entity_linger=1s", NULL });
+	struct workload *stayer = workload_start("stayer", -1, call_without_end, NULL), *mother;
+	struct page *page, *next;
+	size_t compared = 0;
+
+	workload_release(stayer);
+	assert_true(WAIT_UNTIL(getppid_count(leadline, stayer->comm) > 0, 10));
+	page = leadline_scrape(leadline);
+	for (int generation = 0; generation < 5 && recycled(page) <= 256; generation++) {
+		mother = workload_start("mother", -1, give_birth, NULL);
+		workload_release(mother);
+		while (program_wait(mother->pid, 0.1) < 0) {
+			next = leadline_scrape(leadline);
+			compared += expect_growth(page, next, stayer->comm);
+			expect_growth(page, next, "other");
+			page_free(page);
+			page = next;
+		}
+	}
+	if (recycled(page) <= 256 || compared < 100)
+		test_fail("%.0f ids recycled, %zu values compared", recycled(page), compared);
+	page_free(page);
+	kill(stayer->pid, SIGKILL);
+	leadline_stop(leadline);
+	(void)state;
+}
+
 /* ---- HTTP ---- */
 
 static void broken_http_is_survived(void **state)
@@ -398,6 +491,7 @@ int main(void)
 		HARNESS_TEST(killed_under_load_it_starts_again),
 		HARNESS_TEST(a_full_ring_loses_detail_but_no_counts),
 		HARNESS_TEST(births_and_deaths_leave_memory_flat),
+		HARNESS_TEST(a_live_series_never_goes_backwards),
 		HARNESS_TEST(broken_http_is_survived),
 		HARNESS_TEST(two_hundred_scrape_at_once),
 		HARNESS_TEST(a_failing_probe_is_survived),
