@@ -62,6 +62,7 @@ help:
 ## sudo make run    deps, build, and run the agent in the foreground on 127.0.0.1:9797
 ## sudo make test   deps, build, and every test; make test-unit needs no root
 ## sudo make test-vm  every hook on Debian's 6.1 and 6.12 kernels, in virtual machines
+## sudo make test-vm-arm64  the same for arm64, under emulation
 ## sudo make bench  cost and speed beside the peers, as one table
 ## sudo make soak   SOAK_MINUTES (30) of processes, groups and connections that come and go: memory must stay
 ## make check       formatting, cppcheck, clang-tidy, warnings as errors under gcc, clang and for arm64
@@ -94,7 +95,7 @@ deps-test: deps
 deps-bench: deps-test
 	$(call install_packages,$(APT_BENCH),)
 deps-vm: deps-test
-	$(call install_packages,$(APT_VM),)
+	$(call install_packages,$(if $(SYSROOT),$(APT_VM:%-x86=%-arm),$(APT_VM)),)
 deps-check: deps-test
 	$(call install_packages,$(APT_CHECK) $(APT_CROSS),clang-tools-extra cppcheck gcovr ShellCheck)
 .PHONY: deps-test deps-bench deps-vm deps-check

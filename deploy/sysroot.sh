@@ -4,6 +4,7 @@
 # sysroot.sh ARCHITECTURE DIRECTORY PACKAGE…
 # With a state of apt's own in that directory: nothing is installed, the machine's list of architectures stays
 # what it is, and no root is needed. Does nothing when these packages are there already.
+# With APT_CONFIG=DIRECTORY/.apt/conf apt-cache and apt-get download see that architecture afterwards.
 set -eu
 
 arch=$1 dir=$2
@@ -35,7 +36,7 @@ apt-get -q -y --download-only install "$@" >/dev/null
 for package in "$apt"/archives/*.deb; do
 	dpkg-deb --extract "$package" "$dir"
 done
-rm -rf "$apt"
+rm "$apt"/archives/*.deb
 # Links are meant from the root of the machine: let them stay below the directory.
 find "$dir" -type l -lname '/*' | while read -r link; do
 	ln -sfnr "$dir$(readlink "$link")" "$link"

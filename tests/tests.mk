@@ -49,10 +49,27 @@ VM_KERNELS ?= 6.1 6.12
 VM_TESTS ?=
 VM_PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/vm/*.c))
 
-test-vm: deps-vm
+# For arm64, the programs that tests call are unpacked from its packages.
+ifdef SYSROOT
+VM_ROOT	:= $(abspath $(BUILD)/vm/root)
+VM_PACKAGES := $(filter %-dev,$(APT_BUILD) $(APT_TEST)) busybox-static coreutils curl dash diffutils e2fsprogs findutils fio grep \
+	iproute2 iptables libbpf-tools mawk mount nginx-light procps sed util-linux wrk
+VM_MACHINE := QEMU=qemu-system-aarch64 CONSOLE=ttyAMA0 FLAVOUR=cloud-arm64 ROOT=$(VM_ROOT) \
+	QEMU_FLAGS='-M virt -cpu cortex-a57 -accel tcg,thread=multi'
+vm-root:
+	$(Q)sh deploy/sysroot.sh arm64 $(VM_ROOT) $(VM_PACKAGES)
+.PHONY: vm-root
+endif
+
+test-vm-arm64:
+	$(Q)$(MAKE) --no-print-directory ARCH=arm64 test-vm
+.PHONY: test-vm test-vm-arm64
+
+test-vm: EMULATOR := # what the machine said is told here
+test-vm: deps-vm $(if $(VM_ROOT),vm-root)
 	$(Q)$(MAKE) --no-print-directory test-programs $(VM_PROGRAMS)
 	$(Q)for kernel in $(VM_KERNELS); do \
-		echo "  BOOT     Linux $$kernel"; bash tests/vm/boot.sh $$kernel $(BUILD) $(VM_TESTS) & \
+		echo "  BOOT     Linux $$kernel"; $(VM_MACHINE) bash tests/vm/boot.sh $$kernel $(BUILD) $(VM_TESTS) & \
 	done; wait
 	$(Q)sh tests/vm/table.sh $(VM_KERNELS:%=$(BUILD)/vm/%)
 	$(Q)$(RUN_TESTS) $$(ls $(VM_KERNELS:%=$(BUILD)/vm/%/*.tap) | sed 's/\.tap$$//')

@@ -297,6 +297,7 @@ static void times_are_those_of_the_tools(void **state)
 
 	require_program("softirqs");
 	require_program("hardirqs");
+	require_real_time();
 	leadline = start_agent();
 	snprintf(soft_log, sizeof(soft_log), "%s/softirqs", directory);
 	snprintf(hard_log, sizeof(hard_log), "%s/hardirqs", directory);

@@ -3,15 +3,18 @@
 # Boots one of Debian's kernels under qemu and has guest.sh run there: boot.sh VERSION BUILD [TESTS], e.g. 6.1 build
 # requests,tcp; without TESTS all. What each run said goes to BUILD/vm/VERSION/NAME.tap, and beside it a program NAME
 # that says it again, for tests/harness/run.sh; hooks.txt there tells which round used which hook.
-# Other machines: QEMU, QEMU_FLAGS, CONSOLE, KERNEL_PACKAGE.
+# Another architecture: QEMU, QEMU_FLAGS, CONSOLE, FLAVOUR of the kernel, and ROOT, where deploy/sysroot.sh has unpacked
+# packages of it.
 set -euo pipefail
 version=$1 build=$2 tests=${3:-}
 here=$(cd "$(dirname "$0")" && pwd)
 
 qemu=${QEMU:-qemu-system-x86_64}
-read -ra flags <<<"${QEMU_FLAGS:--cpu max}"
+read -ra flags <<<"${QEMU_FLAGS:--cpu max -accel tcg,thread=multi}"
 console=${CONSOLE:-ttyS0}
-pattern=${KERNEL_PACKAGE:-^linux-image-$version\\.[0-9][^ ]*-cloud-amd64\$}
+pattern="^linux-image-$version\\.[0-9][^ ]*-${FLAVOUR:-cloud-amd64}\$"
+root_of_guest=${ROOT:-}
+[ -z "$root_of_guest" ] || export APT_CONFIG=$root_of_guest/.apt/conf
 limit=${VM_TIMEOUT:-900}
 
 results=$build/vm/$version
@@ -40,12 +43,12 @@ if [ ! -e "$root/boot" ]; then
 	rm -f "$build/vm/kernels/$package"_*.deb
 fi
 
-sh "$here/initramfs.sh" "$root" "$build" "$results/initramfs" || fail "its initramfs cannot be made"
+sh "$here/initramfs.sh" "$root" "$build" "$results/initramfs" "$root_of_guest" || fail "its initramfs cannot be made"
 truncate -s 1G "$results/disk"
 /usr/sbin/mke2fs -q -t ext4 "$results/disk"
 
 status=0
-timeout -k 5 "$limit" "$qemu" -accel tcg,thread=multi "${flags[@]}" -smp 2 -m 2048 -nodefaults -nographic -no-reboot \
+timeout -k 5 "$limit" "$qemu" "${flags[@]}" -smp 2 -m 2048 -nodefaults -nographic -no-reboot \
 	-serial stdio -kernel "$root"/boot/vmlinu[xz]-* -initrd "$results/initramfs" \
 	-drive "file=$results/disk,if=virtio,format=raw,cache=unsafe" \
 	-append "console=$console quiet loglevel=3 panic=-1 leadline_tests=$tests" \

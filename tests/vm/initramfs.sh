@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Packs what a virtual machine runs into one initramfs: initramfs.sh KERNEL_ROOT BUILD OUTPUT.
-# KERNEL_ROOT is an unpacked kernel package, BUILD where the agent and the tests are. The programs that tests call come
-# from this machine, with the libraries they are linked with.
+# Packs what a virtual machine runs into one initramfs: initramfs.sh KERNEL_ROOT BUILD OUTPUT [ROOT].
+# KERNEL_ROOT is an unpacked kernel package, BUILD where the agent and the tests are. The programs that tests call, and all
+# libraries, come from this machine, or from ROOT, where packages of another architecture are unpacked.
 set -eu
 
-kernel_root=$1 build=$2 output=$3
+kernel_root=$1 build=$2 output=$3 root=${4:-}
 here=$(dirname "$0")
 PATH=$PATH:/usr/sbin:/sbin
 
 modules='virtio_pci virtio_blk loop veth nf_tables nft_compat xt_statistic xt_tcpudp ipt_REJECT
 	iptable_filter sch_netem brd'
-tools='sh awk grep sed cat cp ln rm mv mkdir dd head tail stat sync truncate fallocate mktemp timeout nproc sleep true false
+tools='sh awk grep sed cat cp ln rm rmdir mv mkdir dd head tail stat sync truncate fallocate mktemp timeout nproc sleep true false
 	chmod touch date env id ls sort cmp mkfifo readlink basename dirname seq tee xargs find pgrep kill tr wc cut uname chrt mount umount losetup blkdiscard mkfs.ext4 ip iptables curl nginx fio
 	setpriv ps wrk hardirqs softirqs'
 
@@ -26,7 +26,7 @@ done
 cd - >/dev/null
 
 cp "$here/init" "$work/init"
-cp /bin/busybox "$work/usr/bin/busybox"
+cp "$root/bin/busybox" "$work/usr/bin/busybox"
 cp "$build/leadline" "$work/build/"
 cp "$build"/tests/live/test_* "$work/build/tests/live/"
 cp "$build"/tests/vm/* "$here/guest.sh" "$here/control-groups.sh" "$work/build/tests/vm/"
@@ -36,26 +36,48 @@ echo 'root:x:0:
 nogroup:x:65534:' >"$work/etc/group"
 for tool in $tools; do
 	path=''
-	for directory in /usr/bin /usr/sbin /bin /sbin; do
-		[ -n "$path" ] || [ ! -x "$directory/$tool" ] || path=$directory/$tool
+	for directory in usr/bin usr/sbin bin sbin; do
+		[ -n "$path" ] || [ ! -x "$root/$directory/$tool" ] || path=$root/$directory/$tool
 	done
-	if [ -z "$path" ]; then
-		echo "initramfs.sh: $tool is not installed here" >&2
+	# names that installing would have linked
+	case $path$tool in
+	awk) path=$root/usr/bin/mawk ;;
+	iptables) path=$root/usr/sbin/xtables-nft-multi ;;
+	esac
+	if [ ! -x "$path" ]; then
+		echo "initramfs.sh: $tool is not installed${root:+ below $root}" >&2
 		exit 1
 	fi
 	cp -L "$path" "$work/usr/bin/$tool"
 done
 
 # Libraries and the loader where the programs look for them; iptables loads its matches by name, threads libgcc_s.
-libraries=/usr$(dirname "$(ldd "$build/leadline" | sed -nE 's/.* (\/[^ ]*\/libz\.so[^ ]*) .*/\1/p')")
+loader=$(readelf -p .interp "$build/leadline" | sed -n 's/.*] *//p')
+triplet=$(basename "$loader" | sed -E 's/ld-linux-(.*)\.so.*/\1/; s/x86-64/x86_64/')-linux-gnu
+mkdir -p "$work$(dirname "$loader")" "$work/usr/lib/$triplet/xtables"
+cp -L "$root$loader" "$work$loader"
+cp -L "$root/usr/lib/$triplet"/xtables/*.so "$work/usr/lib/$triplet/xtables/"
+needed() {
+	readelf -d "$@" 2>/dev/null | sed -nE 's/.*\(NEEDED\).*\[(.*)\]/\1/p'
+}
+# Some are in a directory below, where those that need them know to look.
+add_libraries() {
+	while read -r name; do
+		for path in "$root/usr/lib/$triplet/$name" "$root/lib/$triplet/$name" "$root/usr/lib/$triplet"/*/"$name"; do
+			copy=$work/usr/lib/$triplet/${path#*/"$triplet"/}
+			[ ! -e "$copy" ] || break
+			[ -e "$path" ] || continue
+			mkdir -p "$(dirname "$copy")"
+			cp -L "$path" "$copy"
+			needed "$copy" | add_libraries
+			break
+		done
+	done
+}
 {
-	ldd "$build/leadline" "$build"/tests/live/test_* "$work"/usr/bin/* 2>/dev/null |
-		sed -nE 's/^.*[[:space:]](\/[^ ]+) \(0x.*/\1/p'
-	ls "$libraries"/xtables/*.so "$libraries"/libgcc_s.so.1
-} | sort -u | while read -r library; do
-	mkdir -p "$work$(dirname "$library")" # within the links above
-	cp -L "$library" "$work$library"
-done
+	echo libgcc_s.so.1
+	needed "$work"/build/leadline "$work"/build/tests/*/* "$work"/usr/bin/* "$work/usr/lib/$triplet"/xtables/*
+} | sort -u | add_libraries
 
 # Modules in the order of their dependencies, unpacked: busybox knows no xz.
 version=$(basename "$kernel_root"/lib/modules/*)
