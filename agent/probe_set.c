@@ -135,6 +135,7 @@ static void attach_entities(struct probe_set *set)
 #define MALLOC_THRESHOLD (128 * 1024) /* malloc's own for both */
 static void keep_memory(void)
 {
+	mallopt(M_ARENA_MAX, 1); /* all of it can be given back, whichever thread it was for */
 	mallopt(M_MMAP_THRESHOLD, 1 << 25);
 	mallopt(M_TRIM_THRESHOLD, 1 << 28);
 }
