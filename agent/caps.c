@@ -47,21 +47,33 @@ static bool has_function(const void *context, const char *name)
 	return btf__find_by_name_kind(caps->btf, name, BTF_KIND_FUNC) > 0;
 }
 
+static void each_value(const struct btf *btf, const struct btf_type *type,
+		       kernel_enum_callback *callback, void *context)
+{
+	const struct btf_enum *values = btf_enum(type);
+
+	for (int i = 0; i < btf_vlen(type); i++)
+		callback(context, btf__name_by_offset(btf, values[i].name_off),
+			 btf_kflag(type) ? (int64_t)values[i].val : (int64_t)(__u32)values[i].val);
+}
+
 static int each_enum_value(const void *context, const char *name, kernel_enum_callback *callback,
 			   void *callback_context)
 {
 	const struct caps *caps = context;
-	int id = btf__find_by_name_kind(caps->btf, name, BTF_KIND_ENUM);
-	const struct btf_type *type;
-	const struct btf_enum *values;
+	int id;
 
+	if (!name) {
+		for (__u32 i = 1; i < btf__type_cnt(caps->btf); i++)
+			if (btf_is_enum(btf__type_by_id(caps->btf, i)))
+				each_value(caps->btf, btf__type_by_id(caps->btf, i), callback,
+					   callback_context);
+		return 0;
+	}
+	id = btf__find_by_name_kind(caps->btf, name, BTF_KIND_ENUM);
 	if (id < 0)
 		return id;
-	type = btf__type_by_id(caps->btf, (__u32)id);
-	values = btf_enum(type);
-	for (int i = 0; i < btf_vlen(type); i++)
-		callback(callback_context, btf__name_by_offset(caps->btf, values[i].name_off),
-			 btf_kflag(type) ? (int64_t)values[i].val : (int64_t)(__u32)values[i].val);
+	each_value(caps->btf, btf__type_by_id(caps->btf, (__u32)id), callback, callback_context);
 	return 0;
 }
 

@@ -21,7 +21,7 @@ struct kernel_offers {
 	int (*tracepoint_args)(const void *context, const char *name);
 	/* Is there a function of that name (in BTF, thus traceable by fentry)? */
 	bool (*has_function)(const void *context, const char *name);
-	/* Calls back with each name and value of an enum; -ENOENT: there is none of that name. */
+	/* Calls back with each name and value of an enum, of all when `name` is NULL; -ENOENT: there is none of that name. */
 	int (*each_enum_value)(const void *context, const char *name,
 			       kernel_enum_callback *callback, void *callback_context);
 	/* Can such programs be attached at all? Indexed by enum hook_kind. */

@@ -202,15 +202,11 @@ static __always_inline __u64 issue_time_of(struct request *rq)
 
 /*
  * When it was made, or 0. The kernel notes that only for queues with iostats=1; else the field holds what an
- * earlier request left. The flag became part of an enumeration in 6.11.
+ * earlier request left.
  */
 static __always_inline __u64 making_time_of(struct request *rq)
 {
-	unsigned int io_stat = 1 << 13;
-
-	if (bpf_core_enum_value_exists(enum rqf_flags, __RQF_IO_STAT))
-		io_stat = 1 << bpf_core_enum_value(enum rqf_flags, __RQF_IO_STAT);
-	return rq->rq_flags & io_stat ? rq->start_time_ns : 0;
+	return rq->rq_flags & settings.io_stat ? rq->start_time_ns : 0;
 }
 
 static __always_inline void time_request(struct block_row *row, struct request *rq)

@@ -82,7 +82,7 @@ _Static_assert(sizeof(struct block_row) == 2 * 1024 + 32 + 24 * 8, "no padding")
 
 struct block_settings {
 	__u32 rows; /* per CPU */
-	__u32 pad;
+	__u32 io_stat; /* flag in request::rq_flags: its queue keeps times */
 };
 
 #endif

@@ -262,6 +262,16 @@ struct block_totals block_tables_write(const struct block_tables *tables,
 
 /* ---- the probe ---- */
 
+/*
+ * RQF_IO_STAT became one of an enumeration in 6.11 (8aa6eb0e2d2c), at first one without a name, which relocation by name
+ * cannot find; before, it was a macro.
+ */
+static void note_io_stat(void *context, const char *name, int64_t value)
+{
+	if (!strcmp(name, "__RQF_IO_STAT"))
+		*(__u32 *)context = 1U << value;
+}
+
 static int block_configure(struct probe *probe)
 {
 	struct block_tables *tables = calloc(1, sizeof(*tables));
@@ -275,6 +285,9 @@ static int block_configure(struct probe *probe)
 	tables->cpus = probe_cpus(probe);
 	tables->rows = rows;
 	block_skeleton(probe)->rodata->settings.rows = rows;
+	block_skeleton(probe)->rodata->settings.io_stat = 1U << 13;
+	probe_kernel_enum(probe, NULL, note_io_stat,
+			  &block_skeleton(probe)->rodata->settings.io_stat);
 	err = probe_rows_size(probe, "block_rows", rows);
 	if (!err)
 		err = probe_map_size(probe, "block_free", rows);

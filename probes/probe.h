@@ -131,7 +131,8 @@ bool probe_hook_attached(struct probe *probe, const char *hook);
 const char *probe_hook_program(struct probe *probe, const char *hook);
 
 /*
- * Calls back with each name and value of an enum (of 32 bits) as the running kernel has it. In configure and start only.
+ * Calls back with each name and value of an enum (of 32 bits) as the running kernel has it; of all enums when `name` is
+ * NULL, as some have none. In configure and start only.
  * 0, or -ENOENT when it has none of that name.
  */
 typedef void kernel_enum_callback(void *context, const char *name, int64_t value);

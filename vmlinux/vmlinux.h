@@ -364,10 +364,6 @@ enum req_flag_bits {
 	__REQ_ATOMIC = 27,
 };
 
-enum rqf_flags {
-	__RQF_IO_STAT = 8,
-};
-
 /* Interrupts. */
 struct irqaction {
 	const char *name;
