@@ -202,7 +202,7 @@ const struct encoder *negotiate_encoder(const char *accept, encoder_set offered)
 	size_t i;
 
 	for (i = 0; accept && i < n_encoders; i++) {
-		rank = offered & 1U << i ? encoder_rank(accept, encoders[i]) : 0;
+		rank = (offered & 1U << i) ? encoder_rank(accept, encoders[i]) : 0;
 		if (rank > best_rank) {
 			best_rank = rank;
 			best = encoders[i];

@@ -29,7 +29,7 @@ void protobuf_varint(struct buffer *out, uint64_t value)
 
 uint64_t protobuf_zigzag(int64_t value)
 {
-	return ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
+	return ((uint64_t)value << 1) ^ (value < 0 ? UINT64_MAX : 0);
 }
 
 static void put_tag(struct buffer *out, unsigned field, enum wire_type type)

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (http_host_loopback(text) && strncasecmp(text, "localhost", 9) &&
 	    strncmp(text, "[::1]", 5) && strncmp(text, "127.", 4))
 		abort();
-	encoder = negotiate_encoder(text);
+	encoder = negotiate_encoder(text, ~0U);
 	while (i < n_encoders && encoders[i] != encoder)
 		i++;
 	if (i == n_encoders)
