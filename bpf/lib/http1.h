@@ -397,7 +397,7 @@ http1_inline __u32 http1_transfer_encoding(struct http1_stream *stream, struct h
 	http1_forget();
 	if (view->cursor >= view->end)
 		return view->end - view->at < HTTP1_CARRY ? HTTP1_WANTS_MORE : http1_broken(stream);
-	if (http1_byte(view, view->cursor) != '\n')
+	if (view->cursor - view->at >= HTTP1_CARRY)
 		return http1_broken(stream);
 	before = view->value >> 56;
 	stream->flags &= ~(HTTP1_CHUNKED | HTTP1_OTHER_CODING);

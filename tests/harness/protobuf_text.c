@@ -56,6 +56,8 @@ struct reader {
 };
 
 static bool refuse(struct reader *reader, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static bool refuse(struct reader *reader, const char *format, ...)
 {
 	va_list arguments;
 
