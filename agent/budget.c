@@ -37,6 +37,11 @@ struct budget {
 	struct kept_probe probes[BUDGET_MAX_PROBES];
 };
 
+bool budget_plan_equals(const struct budget_plan *a, const struct budget_plan *b)
+{
+	return a->shift == b->shift && a->halvings == b->halvings && a->detached == b->detached;
+}
+
 bool budget_plan_is_exact(const struct budget_plan *plan)
 {
 	return !plan->shift && !plan->halvings && !plan->detached;

@@ -45,6 +45,7 @@ struct budget_plan {
 	unsigned halvings; /* attached 1/2^halvings of the time; 0: always */
 	bool detached;
 };
+bool budget_plan_equals(const struct budget_plan *a, const struct budget_plan *b);
 bool budget_plan_is_exact(const struct budget_plan *plan);
 double budget_plan_ratio(const struct budget_plan *plan); /* of events recorded, 1 to 0 */
 

@@ -326,8 +326,7 @@ static void place_window(struct budget_keeper *keeper, struct kept *kept)
 static void open_window(struct budget_keeper *keeper, struct kept *kept)
 {
 	/* More than one when the loop was held up. */
-	double slots_ns =
-		(double)(1 + (log_clock_ns() - kept->slot_ns) / SLOT_NS) * (double)SLOT_NS;
+	uint64_t slots_ns = (1 + (log_clock_ns() - kept->slot_ns) / SLOT_NS) * SLOT_NS;
 
 	if (economy_of(kept)->is_call)
 		note_fastest(&kept->calls.fastest_outside_ns, budget_measure_call());
@@ -335,11 +334,11 @@ static void open_window(struct budget_keeper *keeper, struct kept *kept)
 		struct budget_lane *lane = &kept->lanes[cpu];
 
 		lane->spread = (2U << kept->plan.shift) - 2;
-		lane->weight = budget_weight_open(&kept->cpu[cpu].weight, slots_ns,
+		lane->weight = budget_weight_open(&kept->cpu[cpu].weight, (double)slots_ns,
 						  (double)window_ns(kept), kept->plan.shift);
 		kept->cpu[cpu].events_at_opening = lane->events;
 	}
-	kept->slot_ns += (uint64_t)slots_ns;
+	kept->slot_ns += slots_ns;
 	if (bring_back(keeper, kept)) {
 		place_window(keeper, kept);
 		return;
@@ -587,7 +586,7 @@ static void read_all(void *context)
 		struct kept *kept = &keeper->kept[i];
 
 		kept->all_exact = budget_plan_is_exact(plan);
-		if (!memcmp(plan, &kept->plan, sizeof(*plan)) &&
+		if (budget_plan_equals(plan, &kept->plan) &&
 		    (plan->halvings || plan->detached || kept->attached_since_ns))
 			continue;
 		tell(keeper, i, plan);

@@ -181,7 +181,9 @@ static void destroy(struct probe *probe)
 {
 	struct sched_data *data = probe_data(probe);
 
-	for (unsigned i = 0; data && data->culprits.gone && i < data->culprits.rows; i++)
+	if (!data)
+		return;
+	for (unsigned i = 0; data->culprits.gone && i < data->culprits.rows; i++)
 		free(data->culprits.gone[i].name);
 	free(data->culprits.gone);
 	free(data->culprits.gone_ns);
