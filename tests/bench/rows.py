@@ -71,7 +71,7 @@ def syscall(bench):
 
 
 def switch(bench):
-    return loop_row(bench, "switch", 200_000, "sched", ("runqlat",), 0.6, "added per context switch")
+    return loop_row(bench, "switch", 200_000, "sched", ("runqlat",), 0.5, "added per context switch")
 
 
 @contextlib.contextmanager
