@@ -136,13 +136,12 @@ void config_set(struct config_loader *loader, struct config_entry *entry, const 
 	union option_value value;
 	char error[320];
 	char *copy = strdup(text);
+	int err = copy ? option_parse(entry->desc, copy, &value, error, sizeof(error)) : -ENOMEM;
 
-	if (!copy) {
-		loader->no_memory = true;
-		return;
-	}
-	if (option_parse(entry->desc, copy, &value, error, sizeof(error))) {
-		if (source == CONFIG_FILE)
+	if (err) {
+		if (err == -ENOMEM)
+			loader->no_memory = true;
+		else if (source == CONFIG_FILE)
 			config_complain(loader, where, line, "%s: %s", entry->key, error);
 		else
 			config_complain(loader, where, line, "%s", error);

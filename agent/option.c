@@ -292,6 +292,7 @@ int option_parse(const struct option_desc *desc, const char *text, union option_
 	const char *wrong = NULL;
 	double measure = 0; /* in the unit of min and max */
 	char *end;
+	int err;
 
 	switch (desc->type) {
 	case OPTION_BOOL:
@@ -358,6 +359,8 @@ int option_parse(const struct option_desc *desc, const char *text, union option_
 		wrong = measure < desc->min ? "is too small" : "is too large";
 	if (wrong)
 		return refuse(desc, text, wrong, error, error_size);
+	if (desc->check && (err = desc->check(text, error, error_size)))
+		return err;
 	*ret_value = value;
 	return 0;
 }

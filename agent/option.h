@@ -34,6 +34,11 @@ struct option_desc {
 	const char *choices; /* OPTION_STRING: "json|plain", the only values allowed; NULL: any */
 	const char *
 		missing; /* a choice people may expect that is not there, and why: "choice|needs …"; NULL: none */
+	/*
+	 * OPTION_STRING: whether the text makes sense. 0; or -EINVAL with what is wrong and what would be right in `error`; or
+	 * -ENOMEM. NULL: any does.
+	 */
+	int (*check)(const char *text, char *error, size_t error_size);
 };
 
 /* A value in force. */
@@ -45,8 +50,8 @@ union option_value {
 };
 
 /*
- * Parses `text` by the descriptor's type and range. Returns 0, or -EINVAL with a message (what is
- * wrong and what would be right, without the key) in `error`. A string value points into `text`.
+ * Parses `text` by the descriptor's type and range. Returns 0; -EINVAL with a message (what is
+ * wrong and what would be right, without the key) in `error`; or -ENOMEM. A string value points into `text`.
  */
 int option_parse(const struct option_desc *desc, const char *text, union option_value *ret_value,
 		 char *error, size_t error_size);
