@@ -14,6 +14,7 @@
 #include "agent/http.h"
 #include "agent/log.h"
 #include "agent/loop.h"
+#include "agent/metrics_options.h"
 #include "agent/naming.h"
 #include "agent/outbound.h"
 #include "agent/probe_set.h"
@@ -209,6 +210,20 @@ static bool needs_restart(const char *key)
 	return false;
 }
 
+/* Which series are wanted. 0, or -ENOMEM and then nothing has changed. */
+static int apply_filter(struct agent *agent, const struct config *config)
+{
+	struct series_filter *filter;
+	int err = metrics_filter_new(config, &filter);
+
+	if (err)
+		return err;
+	if (entities_of(agent))
+		entity_table_join(entities_of(agent), metrics_filter_joins_entities(filter));
+	registry_set_filter(agent->registry, filter);
+	return 0;
+}
+
 int agent_log_init(const struct config *config)
 {
 	return log_init(log_level_parse(config_string(config, "log.level")),
@@ -240,6 +255,8 @@ static void apply_config(struct agent *agent, struct config *config)
 			log_error("agent", "full rings no longer wake the loop: %s",
 				  strerror(-err));
 	}
+	if (metrics_filter_differs(agent->config, config) && apply_filter(agent, config))
+		log_error("agent", "out of memory: the same series as before are shown");
 	health_configure(agent->health, config);
 	routes_configure(agent->routes, config);
 	config_free(agent->reloaded);
@@ -442,6 +459,8 @@ int agent_new(const struct config_request *request, const struct config *config,
 		err = set_up_judgement(agent);
 	if (!err)
 		err = set_up_probes(agent, error, error_size);
+	if (!err)
+		err = apply_filter(agent, config);
 	if (!err && agent->probes)
 		err = watch_rings(agent);
 	if (!err && agent->probes)

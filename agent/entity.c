@@ -116,6 +116,7 @@ struct entity {
 struct entity_table {
 	struct probe *probe;
 	uint64_t linger_ns;
+	bool joins; /* labels shown are fewer: any entity may share them */
 	unsigned capacity;
 	struct entity_record *records; /* mapped */
 	struct entity_globals *globals; /* mapped */
@@ -205,6 +206,11 @@ bool entity_is_leaving(const struct entity_table *table, uint32_t id)
 	return table && id < table->capacity && table->entities[id].is_leaving;
 }
 
+void entity_table_join(struct entity_table *table, bool joins)
+{
+	table->joins = joins;
+}
+
 /*
  * Gives an id back. The key goes first, so that no new thread can find the id; if one did just before, the key is
  * put back and the entity lives on.
@@ -284,7 +290,7 @@ static bool may_go(struct entity_table *table, uint32_t id, uint64_t collections
 
 	if (entity->is_leaving && entity->left_ns == left_ns)
 		return collections > entity->leaving_since;
-	if (!is_shared(hashes, n_hashes, names_of(table, id)->hash))
+	if (!table->joins && !is_shared(hashes, n_hashes, names_of(table, id)->hash))
 		return true;
 	entity->is_leaving = true;
 	entity->leaving_since = collections;

@@ -49,6 +49,12 @@ void entity_table_maintain(struct entity_table *table, uint64_t now_ns, uint64_t
  */
 bool entity_is_leaving(const struct entity_table *table, uint32_t id);
 
+/*
+ * Says that entities with different labels may become one series, as not all labels are shown: then each is taken to share
+ * its labels with others.
+ */
+void entity_table_join(struct entity_table *table, bool joins);
+
 /* For self-metrics. */
 struct entity_counts {
 	unsigned in_use, capacity;

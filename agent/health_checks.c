@@ -116,7 +116,8 @@ static const char *show_bytes(double bytes, char out[32])
 static bool cpu_in_window(const struct health_view *view, struct health_finding *finding,
 			  double *ret_percent)
 {
-	const struct family *family = snapshot_family(view->now, "leadline_host_cpu_seconds_total");
+	const struct family *family =
+		snapshot_whole_family(view->now, "leadline_host_cpu_seconds_total");
 	double total = 0, idle = 0;
 
 	if (!family || !view->base)
@@ -146,7 +147,7 @@ static void check_cpu(const struct health_view *view, struct health_finding *fin
 	if (!cpu_in_window(view, finding, &percent)) {
 		/* The first collection: since a moment ago is better than nothing. */
 		if (!health_value(view, "leadline_host_cpu_utilization_ratio", &percent)) {
-			if (snapshot_family(view->now, "leadline_host_cpu_seconds_total"))
+			if (snapshot_whole_family(view->now, "leadline_host_cpu_seconds_total"))
 				health_say(finding, HEALTH_UNKNOWN, "no interval to judge yet");
 			else
 				say_absent(finding, "CPU time");
@@ -228,7 +229,7 @@ static void check_open_files(const struct health_view *view, struct health_findi
 static double filesystem_value(const struct health_view *view, const char *metric,
 			       const struct series *like, double absent)
 {
-	const struct series *series = family_find(snapshot_family(view->now, metric), like);
+	const struct series *series = family_find(snapshot_whole_family(view->now, metric), like);
 
 	return series ? series->value : absent;
 }
@@ -236,7 +237,7 @@ static double filesystem_value(const struct health_view *view, const char *metri
 static void check_disk_space(const struct health_view *view, struct health_finding *finding)
 {
 	const struct family *family =
-		snapshot_family(view->now, "leadline_host_filesystem_utilization_ratio");
+		snapshot_whole_family(view->now, "leadline_host_filesystem_utilization_ratio");
 	const char *worst_mountpoint = NULL, *worst_what = "";
 	json_t *list = json_array();
 	double worst = -1, worst_room = 0;
@@ -310,7 +311,7 @@ static const struct series *find_pressure(const struct family *family, const cha
 static void check_pressure(const struct health_view *view, struct health_finding *finding)
 {
 	const struct family *family =
-		snapshot_family(view->now, "leadline_host_pressure_seconds_total");
+		snapshot_whole_family(view->now, "leadline_host_pressure_seconds_total");
 	enum health_status status = HEALTH_UNKNOWN;
 	double worst = -1;
 	const char *worst_resource = "";

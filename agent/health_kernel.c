@@ -56,7 +56,7 @@ static bool can_judge(const struct health_view *view, const struct family *famil
 static void check_run_queue(const struct health_view *view, struct health_finding *finding)
 {
 	const struct family *family =
-		snapshot_family(view->now, "leadline_cpu_runqueue_latency_seconds");
+		snapshot_whole_family(view->now, "leadline_cpu_runqueue_latency_seconds");
 	struct health_delta all = { 0 };
 	const struct series *worst = NULL;
 	double p99, worst_p99 = 0;
@@ -132,7 +132,7 @@ static int add_to_device(struct device *devices, size_t *n, const struct health_
 static void check_disk_latency(const struct health_view *view, struct health_finding *finding)
 {
 	const struct family *family =
-		snapshot_family(view->now, "leadline_block_io_duration_seconds");
+		snapshot_whole_family(view->now, "leadline_block_io_duration_seconds");
 	struct device devices[MAX_DEVICES] = { 0 };
 	const char *worst = NULL;
 	json_t *list = json_object();
@@ -180,8 +180,8 @@ static void check_disk_latency(const struct health_view *view, struct health_fin
 
 static void check_probes(const struct health_view *view, struct health_finding *finding)
 {
-	const struct family *up = snapshot_family(view->now, "leadline_probe_up");
-	const struct family *degraded = snapshot_family(view->now, "leadline_probe_degraded");
+	const struct family *up = snapshot_whole_family(view->now, "leadline_probe_up");
+	const struct family *degraded = snapshot_whole_family(view->now, "leadline_probe_degraded");
 	unsigned n = 0, n_degraded = 0, n_failed = 0;
 	char failed[160] = "";
 
@@ -217,7 +217,8 @@ static void check_probes(const struct health_view *view, struct health_finding *
 /* Events a probe has accounted for within the window, by the metric that says so. */
 static double probe_events(const struct health_view *view, const char *probe)
 {
-	const struct family *family = snapshot_family(view->now, "leadline_probe_events_total");
+	const struct family *family =
+		snapshot_whole_family(view->now, "leadline_probe_events_total");
 	const char *const labels[] = { probe };
 	const struct series like = { .labels = labels };
 	const struct series *series = family_find(family, &like);
@@ -228,7 +229,7 @@ static double probe_events(const struct health_view *view, const char *probe)
 /* That this runs shows that collections are made; whether they still are is judged when a page is asked for. */
 static void check_agent(const struct health_view *view, struct health_finding *finding)
 {
-	const struct family *lost = snapshot_family(view->now, "leadline_probe_lost_total");
+	const struct family *lost = snapshot_whole_family(view->now, "leadline_probe_lost_total");
 	const char *worst_probe = NULL, *worst_reason = "";
 	double worst = 0, seconds;
 

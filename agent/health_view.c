@@ -10,7 +10,7 @@
 
 bool health_value(const struct health_view *view, const char *metric, double *ret_value)
 {
-	const struct family *family = snapshot_family(view->now, metric);
+	const struct family *family = snapshot_whole_family(view->now, metric);
 
 	if (!family || !family->n_series)
 		return false;
@@ -33,7 +33,7 @@ static const struct series *series_before(const struct health_view *view,
 {
 	if (!view->base)
 		return NULL;
-	return family_find(snapshot_family(view->base, family->desc->name), series);
+	return family_find(snapshot_whole_family(view->base, family->desc->name), series);
 }
 
 double health_increase(const struct health_view *view, const struct family *family,

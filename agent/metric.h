@@ -38,7 +38,7 @@ struct metric_desc {
 	size_t n_bounds;
 	unsigned
 		max_series; /* 0: METRIC_DEFAULT_MAX_SERIES. What exceeds it is folded into "other". */
-	bool merges_by_max; /* a gauge of which equal series make the largest, not the sum: a ratio */
+	bool merges_by_max; /* a gauge of which equal series make the largest, not the sum; all in "ratio" do */
 	/*
 	 * Of a histogram: the gauge with the same labels that shows its largest value of this minute and the one before, made
 	 * by the registry; NULL: none. To be listed with the probe's metrics like any other.

@@ -6,6 +6,7 @@
 #include "agent/config.h"
 #include "agent/health.h"
 #include "agent/kubernetes.h"
+#include "agent/metrics_options.h"
 #include "agent/runtimes.h"
 #include "exporters/exporter.h"
 #include "probes/probe.h"
@@ -110,6 +111,7 @@ static const struct option_table tables[] = {
 	OPTION_TABLE("", health_options),
 	OPTION_TABLE("", runtimes_options),
 	OPTION_TABLE("", kubernetes_options),
+	OPTION_TABLE(METRICS_OPTIONS_PREFIX, metrics_options),
 #define ENCODER(name) { .prefix = ENCODER_OPTIONS_PREFIX, .options = &encoder_##name.options },
 #include "exporters/exporters.def"
 #undef ENCODER

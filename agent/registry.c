@@ -11,17 +11,6 @@
 #include "agent/snapshot_internal.h"
 #include "agent/worst.h"
 
-/* A family while it is being written. Kept between collections for its memory. */
-struct draft {
-	const struct metric_desc *desc;
-	struct series *series;
-	size_t n, capacity;
-	uint64_t most_dropped;
-	struct hyperloglog *folded; /* which series ever were, once the cap has bitten; else NULL */
-	bool has_remains; /* in this collection */
-	bool has_folded; /* ever: it has a series "other" that is not the probe's alone */
-};
-
 /* Labels of an entity, copied into the snapshot once per collection. */
 struct entity_cache {
 	const char *const **labels; /* by entity id */
@@ -46,14 +35,25 @@ struct metric_writer {
 	struct leaving *leaving;
 	size_t n_leaving, leaving_capacity;
 	struct remains *remains;
+	struct series_filter *filter; /* NULL: all is wanted */
+	unsigned entity_drops; /* bit i: label i of an entity is to be empty */
+	enum series_verdict host_verdict; /* of what is no entity's */
+	uint64_t filtered[SERIES_VERDICTS];
 	bool out_of_memory;
 };
 
 struct registry {
 	struct metric_writer writer;
 	struct snapshot *previous; /* tells which series were let in before a cap bit */
+	bool begins_anew; /* the previous snapshot was filtered otherwise: sums and caps are not carried on */
 	uint64_t sequence;
+	uint64_t filtered[SERIES_VERDICTS]; /* of the previous collection */
 };
+
+/* In the place of an entity's labels where it is filtered out, by verdict. */
+static const char *const filtered_out[SERIES_VERDICTS];
+
+static const char *const no_labels[ENTITY_LABELS] = { "", "", "", "", "" };
 
 struct registry *registry_new(entity_labels_fn labels, void *context)
 {
@@ -93,6 +93,7 @@ void registry_free(struct registry *registry)
 	free(registry->writer.entities.labels);
 	free(registry->writer.leaving);
 	remains_free(registry->writer.remains);
+	series_filter_free(registry->writer.filter);
 	snapshot_put(registry->writer.snapshot);
 	snapshot_put(registry->previous);
 	free(registry);
@@ -107,6 +108,7 @@ struct metric_writer *registry_begin(struct registry *registry)
 	writer->out_of_memory = !writer->snapshot;
 	writer->last = NULL;
 	writer->n_leaving = 0;
+	memset(writer->filtered, 0, sizeof(writer->filtered));
 	remains_begin(writer->remains);
 	for (size_t i = 0; i < writer->n_drafts; i++)
 		writer->drafts[i].n = 0;
@@ -114,6 +116,50 @@ struct metric_writer *registry_begin(struct registry *registry)
 		memset(writer->entities.labels, 0,
 		       writer->entities.size * sizeof(*writer->entities.labels));
 	return writer;
+}
+
+/* ---- what is wanted ---- */
+
+void registry_set_filter(struct registry *registry, struct series_filter *filter)
+{
+	struct metric_writer *writer = &registry->writer;
+
+	series_filter_free(writer->filter);
+	writer->filter = filter;
+	writer->entity_drops = series_filter_drops(filter, entity_label_names, ENTITY_LABELS);
+	writer->host_verdict =
+		series_filter_judge(filter, entity_label_names, no_labels, ENTITY_LABELS);
+	for (size_t i = 0; i < writer->n_drafts; i++)
+		writer->drafts[i].rules = draft_rules_of(filter, writer->drafts[i].desc);
+	remains_clear(writer->remains);
+	registry->begins_anew = true;
+}
+
+uint64_t registry_filtered(const struct registry *registry, enum series_verdict why)
+{
+	return registry->filtered[why];
+}
+
+/* The labels an entity is to have, in the snapshot, or its place in filtered_out; NULL when memory ran out. */
+static const char *const *filter_entity(struct metric_writer *writer, const char *const *labels)
+{
+	enum series_verdict verdict =
+		series_filter_judge(writer->filter, entity_label_names, labels, ENTITY_LABELS);
+	const char *kept[ENTITY_LABELS];
+
+	if (verdict)
+		return &filtered_out[verdict];
+	labels_kept(kept, labels, ENTITY_LABELS, writer->entity_drops);
+	return snapshot_copy_strings(writer->snapshot, kept, ENTITY_LABELS);
+}
+
+static enum series_verdict verdict_on(const char *const *labels)
+{
+	enum series_verdict verdict = SERIES_VERDICTS - 1;
+
+	while (verdict != SERIES_PASSES && labels != &filtered_out[verdict])
+		verdict--;
+	return verdict;
 }
 
 /* ---- writing ---- */
@@ -137,7 +183,7 @@ static struct draft *find_draft(struct metric_writer *writer, const struct metri
 		writer->capacity = capacity;
 	}
 	draft = &writer->drafts[writer->n_drafts++];
-	*draft = (struct draft){ .desc = desc };
+	*draft = (struct draft){ .desc = desc, .rules = draft_rules_of(writer->filter, desc) };
 	return writer->last = draft;
 }
 
@@ -164,10 +210,11 @@ static int meet_entity(struct metric_writer *writer, uint32_t entity, const char
 static const char *const *entity_labels(struct metric_writer *writer, uint32_t entity)
 {
 	struct entity_cache *cache = &writer->entities;
-	const char *const no_labels[ENTITY_LABELS] = { "", "", "", "", "" };
 
 	if (entity == ENTITY_NONE)
-		return snapshot_copy_strings(writer->snapshot, no_labels, ENTITY_LABELS);
+		return writer->host_verdict
+			       ? &filtered_out[writer->host_verdict]
+			       : snapshot_copy_strings(writer->snapshot, no_labels, ENTITY_LABELS);
 	if (entity >= cache->size) {
 		size_t size = entity < 256 ? 256 : (size_t)entity * 2;
 		const char *const **labels = realloc(cache->labels, size * sizeof(*labels));
@@ -179,11 +226,10 @@ static const char *const *entity_labels(struct metric_writer *writer, uint32_t e
 		cache->size = size;
 	}
 	if (!cache->labels[entity]) {
-		const char *const *copy = snapshot_copy_strings(
-			writer->snapshot, writer->labels_of(writer->labels_context, entity),
-			ENTITY_LABELS);
+		const char *const *copy =
+			filter_entity(writer, writer->labels_of(writer->labels_context, entity));
 
-		if (!copy || meet_entity(writer, entity, copy))
+		if (!copy || (!verdict_on(copy) && meet_entity(writer, entity, copy)))
 			return NULL;
 		cache->labels[entity] = copy;
 	}
@@ -191,17 +237,12 @@ static const char *const *entity_labels(struct metric_writer *writer, uint32_t e
 }
 
 /* A new series at the end of its draft, labelled; NULL when memory ran out (latched). */
-static struct series *append_series(struct metric_writer *writer, const struct metric_desc *desc,
-				    uint32_t entity, const char *const label_values[])
+static struct series *append_series(struct metric_writer *writer, struct draft *draft,
+				    const char *const *entity, const char *const *label_values)
 {
-	struct draft *draft = NULL;
+	size_t n_labels = metric_labels(draft->desc);
 	struct series *series;
-	size_t n_labels = metric_labels(desc);
 
-	if (!writer->out_of_memory)
-		draft = find_draft(writer, desc);
-	if (!draft)
-		goto out_of_memory;
 	if (draft->n == draft->capacity) {
 		size_t capacity = draft->capacity ? draft->capacity * 2 : 16;
 
@@ -213,8 +254,7 @@ static struct series *append_series(struct metric_writer *writer, const struct m
 	}
 	series = &draft->series[draft->n];
 	memset(series, 0, sizeof(*series));
-	if (desc->per_entity && !(series->entity = entity_labels(writer, entity)))
-		goto out_of_memory;
+	series->entity = entity;
 	if (n_labels &&
 	    !(series->labels = snapshot_copy_strings(writer->snapshot, label_values, n_labels)))
 		goto out_of_memory;
@@ -226,10 +266,62 @@ out_of_memory:
 	return NULL;
 }
 
+static struct series *filter_out(struct metric_writer *writer, enum series_verdict why)
+{
+	writer->filtered[why]++;
+	return NULL;
+}
+
+/*
+ * Of the series of programs, those that are not wanted are not kept at all. Of all others, which are few, health has to know
+ * the whole: they are filtered in the end, by show_family().
+ */
+static struct series *add_program_series(struct metric_writer *writer, struct draft *draft,
+					 uint32_t id, const char *const *label_values)
+{
+	const struct metric_desc *desc = draft->desc;
+	const char *kept[METRIC_MAX_LABELS];
+	const char *const *entity;
+	enum series_verdict verdict;
+
+	if (draft->rules.is_disabled)
+		return filter_out(writer, SERIES_DISABLED);
+	entity = entity_labels(writer, id);
+	if (!entity) {
+		writer->out_of_memory = true;
+		return NULL;
+	}
+	verdict = verdict_on(entity);
+	if (!verdict && draft->rules.has_terms)
+		verdict = series_filter_judge(writer->filter, desc->labels, label_values,
+					      metric_labels(desc));
+	if (verdict)
+		return filter_out(writer, verdict);
+	if (draft->rules.drops) {
+		labels_kept(kept, label_values, metric_labels(desc), draft->rules.drops);
+		label_values = kept;
+	}
+	return append_series(writer, draft, entity, label_values);
+}
+
+/* A new series; NULL when it is not wanted (counted) or memory ran out (latched). */
+static struct series *add_series(struct metric_writer *writer, const struct metric_desc *desc,
+				 uint32_t id, const char *const *label_values)
+{
+	struct draft *draft = writer->out_of_memory ? NULL : find_draft(writer, desc);
+
+	if (!draft) {
+		writer->out_of_memory = true;
+		return NULL;
+	}
+	return desc->per_entity ? add_program_series(writer, draft, id, label_values)
+				: append_series(writer, draft, NULL, label_values);
+}
+
 void metric_write(struct metric_writer *writer, const struct metric_desc *desc, uint32_t entity,
 		  const char *const label_values[], double value)
 {
-	struct series *series = append_series(writer, desc, entity, label_values);
+	struct series *series = add_series(writer, desc, entity, label_values);
 
 	if (series)
 		series->value = value;
@@ -239,184 +331,13 @@ void metric_write_histogram(struct metric_writer *writer, const struct metric_de
 			    uint32_t entity, const char *const label_values[],
 			    const struct histogram_view *histogram)
 {
-	struct series *series = append_series(writer, desc, entity, label_values);
+	struct series *series = add_series(writer, desc, entity, label_values);
 
 	if (!series)
 		return;
 	if (snapshot_copy_histogram(writer->snapshot, desc, histogram, &series->histogram))
 		writer->out_of_memory = true;
 	series->histogram.open_index = histogram->min_index;
-}
-
-/* ---- finishing ---- */
-
-static int compare_series(const void *a, const void *b, void *desc)
-{
-	return series_compare(desc, a, b);
-}
-
-static enum merge how_to_merge(const struct metric_desc *desc)
-{
-	return desc->merges_by_max ? MERGE_MAX : MERGE_ADD;
-}
-
-static int merge_equal(struct snapshot *snapshot, struct draft *draft)
-{
-	size_t kept = 0;
-	int err = 0;
-
-	for (size_t i = 0; i < draft->n && !err; i++) {
-		if (kept &&
-		    !series_compare(draft->desc, &draft->series[kept - 1], &draft->series[i]))
-			err = series_merge(snapshot, draft->desc, &draft->series[kept - 1],
-					   &draft->series[i], how_to_merge(draft->desc));
-		else
-			draft->series[kept++] = draft->series[i];
-	}
-	draft->n = kept;
-	return err;
-}
-
-static int label_other(struct snapshot *snapshot, const struct metric_desc *desc,
-		       struct series *series, size_t n_labels)
-{
-	const char *const entity[ENTITY_LABELS] = { "", "", "", "", "other" };
-	const char *labels[METRIC_MAX_LABELS];
-
-	memset(series, 0, sizeof(*series));
-	for (size_t i = 0; i < n_labels; i++)
-		labels[i] = "other";
-	if (desc->per_entity &&
-	    !(series->entity = snapshot_copy_strings(snapshot, entity, ENTITY_LABELS)))
-		return -ENOMEM;
-	if (n_labels && !(series->labels = snapshot_copy_strings(snapshot, labels, n_labels)))
-		return -ENOMEM;
-	return 0;
-}
-
-/* Adds a series to `other`, of which it may be the first. */
-static int fold(struct snapshot *snapshot, const struct metric_desc *desc, struct series *other,
-		const struct series *series, bool is_first)
-{
-	if (!is_first)
-		return series_merge(snapshot, desc, other, series, how_to_merge(desc));
-	if (desc->kind == METRIC_HISTOGRAM)
-		other->histogram = series->histogram;
-	else
-		other->value = series->value;
-	return 0;
-}
-
-/* The series `other` never goes backwards; where nothing is in it now, it is what it was. */
-static int level_other(struct snapshot *snapshot, const struct metric_desc *desc,
-		       struct series *other, const struct series *before, bool is_empty)
-{
-	if (!is_empty)
-		return desc->kind == METRIC_GAUGE
-			       ? 0
-			       : series_merge(snapshot, desc, other, before, MERGE_MAX);
-	/* it may point into the previous snapshot: copy what stays */
-	if (desc->kind == METRIC_HISTOGRAM) {
-		int err = snapshot_copy_histogram(snapshot, desc, &before->histogram,
-						  &other->histogram);
-
-		other->histogram.max = 0; /* it was of the collection before */
-		return err;
-	}
-	other->value = before->value;
-	return 0;
-}
-
-static int append_other(struct draft *draft, const struct series *other)
-{
-	if (draft->n == draft->capacity) {
-		struct series *grown = realloc(draft->series, (draft->n + 1) * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		draft->series = grown;
-		draft->capacity = draft->n + 1;
-	}
-	draft->series[draft->n++] = *other;
-	qsort_r(draft->series, draft->n, sizeof(*draft->series), compare_series,
-		(void *)draft->desc);
-	return 0;
-}
-
-static int note_folded(struct draft *draft, const struct series *series, size_t n_labels)
-{
-	uint64_t hash = HYPERLOGLOG_SEED;
-
-	if (!draft->folded)
-		draft->folded = calloc(1, sizeof(*draft->folded));
-	if (!draft->folded)
-		return -ENOMEM;
-	for (size_t i = 0; series->entity && i < ENTITY_LABELS; i++)
-		hash = hyperloglog_hash(hash, series->entity[i]);
-	for (size_t i = 0; i < n_labels; i++)
-		hash = hyperloglog_hash(hash, series->labels[i]);
-	hyperloglog_add(draft->folded, hyperloglog_hash_end(hash));
-	return 0;
-}
-
-/*
- * Keeps a family within its cap. Series of the previous snapshot stay, so that none vanishes while it lives;
- * free places go to new ones in order; the rest is added up in one series labelled "other", together with what the
- * probe itself has written under these labels. That one never goes backwards: when one of those folded into it
- * ends, it stands still until the others have caught up.
- */
-static int fold_beyond_cap(struct registry *registry, struct draft *draft, size_t n_labels)
-{
-	struct snapshot *snapshot = registry->writer.snapshot;
-	const struct metric_desc *desc = draft->desc;
-	size_t cap = desc->max_series ? desc->max_series : METRIC_DEFAULT_MAX_SERIES;
-	const struct family *before = NULL;
-	const struct series *other_before;
-	struct series other;
-	size_t known = 0, room, kept = 0, in_other = 0;
-	uint64_t dropped = 0;
-	int err;
-
-	if (!n_labels && !desc->per_entity)
-		return 0; /* its one series has the labels of `other`: none */
-	if (draft->n <= cap && !draft->has_folded)
-		return 0;
-	draft->has_folded = true;
-	if (registry->previous)
-		before = snapshot_family(registry->previous, desc->name);
-	err = label_other(snapshot, desc, &other, n_labels);
-	if (err)
-		return err;
-	other_before = family_find(before, &other);
-
-	for (size_t i = 0; i < draft->n; i++)
-		known += series_compare(desc, &draft->series[i], &other) &&
-			 family_find(before, &draft->series[i]);
-	room = cap > known ? cap - known : 0;
-	for (size_t i = 0; i < draft->n && !err; i++) {
-		struct series *series = &draft->series[i];
-		bool is_known = family_find(before, series) != NULL;
-		bool is_other = !series_compare(desc, series, &other);
-
-		if (!is_other && (is_known || room > 0)) {
-			room -= !is_known;
-			draft->series[kept++] = *series;
-			continue;
-		}
-		err = fold(snapshot, desc, &other, series, in_other++ == 0);
-		if (err || is_other)
-			continue;
-		dropped++;
-		err = note_folded(draft, series, n_labels);
-	}
-	if (!err && dropped > draft->most_dropped)
-		draft->most_dropped = dropped;
-	draft->n = kept;
-	if (!err && other_before)
-		err = level_other(snapshot, desc, &other, other_before, in_other == 0);
-	if (err || (!in_other && !other_before))
-		return err;
-	return append_other(draft, &other);
 }
 
 /* ---- entities that go, and what they leave behind ---- */
@@ -438,14 +359,18 @@ struct addition {
 	const struct metric_desc *desc;
 };
 
+/* They were let in by the filter when they were put aside, and are not asked for again. */
 static int add_remains(void *context, const struct series *from)
 {
 	const struct addition *to = context;
 	struct metric_writer *writer = to->writer;
-	struct series *series = append_series(writer, to->desc, ENTITY_NONE, from->labels);
+	struct draft *draft = find_draft(writer, to->desc);
+	const char *const *entity =
+		snapshot_copy_strings(writer->snapshot, from->entity, ENTITY_LABELS);
+	struct series *series =
+		draft && entity ? append_series(writer, draft, entity, from->labels) : NULL;
 
-	if (!series || !(series->entity = snapshot_copy_strings(writer->snapshot, from->entity,
-								ENTITY_LABELS)))
+	if (!series)
 		return -ENOMEM;
 	if (to->desc->kind == METRIC_HISTOGRAM)
 		return snapshot_copy_histogram(writer->snapshot, to->desc, &from->histogram,
@@ -476,6 +401,8 @@ static int settle_remains(struct metric_writer *writer)
 	return err;
 }
 
+/* ---- finishing ---- */
+
 static int compare_families(const void *a, const void *b)
 {
 	return strcmp(((const struct family *)a)->desc->name,
@@ -490,102 +417,145 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 }
 
-/*
- * The same numbers, added up in another order, may make a sum smaller by the last digit, which would be read as a counter
- * that began anew.
- */
-static void level_rounding(const struct family *before, struct draft *draft)
-{
-	bool is_histogram = draft->desc->kind == METRIC_HISTOGRAM;
-
-	for (size_t i = 0; i < draft->n; i++) {
-		const struct series *old = family_find(before, &draft->series[i]);
-		double *value =
-			is_histogram ? &draft->series[i].histogram.sum : &draft->series[i].value;
-		double least = !old ? *value : is_histogram ? old->histogram.sum : old->value;
-
-		if (*value < least && least - *value < least * 1e-9)
-			*value = least;
-	}
-}
-
 static void carry_worst(struct registry *registry, struct draft *draft)
 {
 	const struct snapshot *previous = registry->previous;
 	uint64_t turn = registry->writer.snapshot->monotonic_ns / WORST_TURN_NS;
 
 	worst_carry(draft->desc, draft->series, draft->n,
-		    previous ? snapshot_family(previous, draft->desc->name) : NULL,
+		    snapshot_whole_family(previous, draft->desc->name),
 		    previous ? turn - previous->monotonic_ns / WORST_TURN_NS : 0,
 		    registry->writer.snapshot->realtime_ns);
+}
+
+/* The previous snapshot where it was filtered alike; else sums and caps begin anew. */
+static const struct snapshot *comparable(const struct registry *registry)
+{
+	return registry->begins_anew ? NULL : registry->previous;
 }
 
 static int finish_family(struct registry *registry, struct draft *draft, struct family *family)
 {
 	struct snapshot *snapshot = registry->writer.snapshot;
-	size_t n_labels = metric_labels(draft->desc);
-	struct series *series;
+	const struct family *before =
+		snapshot_whole_family(comparable(registry), draft->desc->name);
+	bool drops = draft->rules.drops && draft->desc->per_entity;
 	int err;
 
-	qsort_r(draft->series, draft->n, sizeof(*draft->series), compare_series,
-		(void *)draft->desc);
-	err = merge_equal(snapshot, draft);
-	if (!err && draft->has_remains && registry->previous)
-		level_rounding(snapshot_family(registry->previous, draft->desc->name), draft);
+	draft_sort(draft);
+	err = draft_merge_equal(draft, snapshot);
+	if (!err && (draft->has_remains || draft->rules.joins_entities))
+		draft_level_rounding(draft, before);
+	if (!err && drops && draft->desc->kind != METRIC_GAUGE)
+		err = draft_level_sums(draft, snapshot, before);
 	if (!err)
-		err = fold_beyond_cap(registry, draft, n_labels);
+		err = draft_fold_beyond_cap(draft, snapshot, before);
 	if (err)
 		return err;
 	if (draft->desc->kind == METRIC_HISTOGRAM)
 		carry_worst(registry, draft);
-	series = snapshot_alloc(snapshot, draft->n * sizeof(*series));
-	if (!series)
-		return -ENOMEM;
-	memcpy(series, draft->series, draft->n * sizeof(*series));
-	*family = (struct family){ .desc = draft->desc, .n_series = draft->n, .series = series };
-	snapshot->n_series += draft->n;
-	return 0;
+	return draft_store(draft, snapshot, family);
 }
 
-/* Of each draft one family, and one of the worst values where the metric has such a gauge. 0 or -errno. */
-static int finish_families(struct registry *registry, struct family *families, size_t *ret_n)
+static bool is_filtered_in_the_end(const struct draft *draft)
+{
+	return !draft->desc->per_entity &&
+	       (draft->rules.is_disabled || draft->rules.has_terms || draft->rules.drops);
+}
+
+/* Of a whole family what is wanted. The draft's memory serves again: the family is in the snapshot already. */
+static int show_family(struct registry *registry, struct draft *draft, const struct family *whole,
+		       struct family *ret_shown)
 {
 	struct metric_writer *writer = &registry->writer;
-	size_t n = 0;
-	int err = 0;
+	const struct metric_desc *desc = draft->desc;
+	size_t n_labels = metric_labels(desc);
+	const char *kept[METRIC_MAX_LABELS];
+	const struct snapshot *previous = comparable(registry);
+	int err;
 
-	for (size_t i = 0; i < writer->n_drafts && !err; i++) {
-		if (!writer->drafts[i].n)
+	draft->n = 0;
+	for (size_t i = 0; i < whole->n_series; i++) {
+		struct series series = whole->series[i];
+		enum series_verdict verdict = SERIES_DISABLED;
+
+		if (!draft->rules.is_disabled)
+			verdict = series_filter_judge(writer->filter, desc->labels, series.labels,
+						      n_labels);
+		if (verdict) {
+			filter_out(writer, verdict);
 			continue;
-		err = finish_family(registry, &writer->drafts[i], &families[n++]);
-		if (!err && writer->drafts[i].desc->worst) {
-			err = worst_family(writer->snapshot, &families[n - 1], &families[n]);
-			n++;
 		}
+		if (draft->rules.drops) {
+			labels_kept(kept, series.labels, n_labels, draft->rules.drops);
+			series.labels = snapshot_copy_strings(writer->snapshot, kept, n_labels);
+			if (!series.labels)
+				return -ENOMEM;
+		}
+		draft->series[draft->n++] = series;
 	}
-	*ret_n = n;
-	return err;
+	draft_sort(draft);
+	err = draft_merge_equal(draft, writer->snapshot);
+	if (!err && previous && draft->rules.drops && desc->kind != METRIC_GAUGE)
+		err = draft_level_sums(draft, writer->snapshot,
+				       snapshot_family(previous, desc->name));
+	return err ? err : draft_store(draft, writer->snapshot, ret_shown);
+}
+
+/* Families under way to their snapshot. */
+struct finished {
+	struct family *shown, *withheld;
+	size_t n_shown, n_withheld;
+};
+
+/* Of each draft one family, and one of the worst values where the metric has such a gauge. 0 or -errno. */
+static int finish_draft(struct registry *registry, struct draft *draft, struct finished *finished)
+{
+	struct snapshot *snapshot = registry->writer.snapshot;
+	struct family *shown = &finished->shown[finished->n_shown];
+	int err = finish_family(registry, draft, shown);
+
+	if (!err && is_filtered_in_the_end(draft)) {
+		struct family *whole = &finished->withheld[finished->n_withheld++];
+
+		*whole = *shown;
+		err = show_family(registry, draft, whole, shown);
+	}
+	if (err || !shown->n_series)
+		return err;
+	finished->n_shown++;
+	snapshot->n_series += shown->n_series;
+	if (!draft->desc->worst || draft->rules.hides_worst)
+		return 0;
+	return worst_family(snapshot, shown, &finished->shown[finished->n_shown++]);
 }
 
 struct snapshot *registry_finish(struct registry *registry)
 {
 	struct metric_writer *writer = &registry->writer;
 	struct snapshot *snapshot = writer->snapshot;
-	struct family *families = NULL;
-	size_t n = 0;
+	struct finished finished = {};
 
-	if (!writer->out_of_memory && !settle_remains(writer))
-		families = snapshot_alloc(snapshot, 2 * writer->n_drafts * sizeof(*families));
-	if (!families)
+	if (writer->out_of_memory || settle_remains(writer))
+		return NULL;
+	finished.shown = snapshot_alloc(snapshot, 2 * writer->n_drafts * sizeof(*finished.shown));
+	finished.withheld = snapshot_alloc(snapshot, writer->n_drafts * sizeof(*finished.withheld));
+	if (!finished.shown || !finished.withheld)
 		return NULL;
 	snapshot->realtime_ns = clock_ns(CLOCK_REALTIME);
 	snapshot->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-	if (finish_families(registry, families, &n))
-		return NULL;
-	qsort(families, n, sizeof(*families), compare_families);
-	snapshot->families = families;
-	snapshot->n_families = n;
+	for (size_t i = 0; i < writer->n_drafts; i++)
+		if (writer->drafts[i].n && finish_draft(registry, &writer->drafts[i], &finished))
+			return NULL;
+	qsort(finished.shown, finished.n_shown, sizeof(*finished.shown), compare_families);
+	qsort(finished.withheld, finished.n_withheld, sizeof(*finished.withheld), compare_families);
+	snapshot->families = finished.shown;
+	snapshot->n_families = finished.n_shown;
+	snapshot->withheld = finished.withheld;
+	snapshot->n_withheld = finished.n_withheld;
 	snapshot->sequence = ++registry->sequence;
+	registry->begins_anew = false;
+	memcpy(registry->filtered, writer->filtered, sizeof(registry->filtered));
 	writer->snapshot = NULL;
 	snapshot_put(registry->previous);
 	registry->previous = snapshot_get(snapshot);

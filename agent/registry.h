@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "agent/metric.h"
+#include "agent/series_filter.h"
 #include "agent/snapshot.h"
 
 struct registry;
@@ -28,6 +29,15 @@ typedef bool (*entity_leaving_fn)(void *context, uint32_t entity);
 void registry_on_leaving(struct registry *registry,
 			 entity_leaving_fn is_leaving); /* with the context of `labels` */
 int registry_forget_entity(struct registry *registry, uint32_t entity);
+
+/*
+ * What is wanted from the next collection on; takes the filter over, NULL: everything. Series of entities are judged by the
+ * labels they have before any is dropped, and before a cap. Series of no program are in snapshot_whole_family() anyhow. Sums and caps begin anew: what
+ * entities that are gone have left to a series is given up, and counters may fall once.
+ */
+void registry_set_filter(struct registry *registry, struct series_filter *filter);
+/* How many values of the last collection were left out for that reason, before those with equal labels are merged. */
+uint64_t registry_filtered(const struct registry *registry, enum series_verdict why);
 
 /* Starts a collection; probes write to what it returns. */
 struct metric_writer *registry_begin(struct registry *registry);

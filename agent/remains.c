@@ -217,15 +217,20 @@ static void drop_aside(struct remains *remains)
 	}
 }
 
-void remains_free(struct remains *remains)
+void remains_clear(struct remains *remains)
 {
 	struct group *group, *next;
 
-	if (!remains)
-		return;
 	drop_aside(remains);
 	HASH_ITER(hh, remains->groups, group, next)
 	group_free(remains, group);
+}
+
+void remains_free(struct remains *remains)
+{
+	if (!remains)
+		return;
+	remains_clear(remains);
 	free(remains);
 }
 

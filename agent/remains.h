@@ -15,6 +15,7 @@ struct remains;
 
 struct remains *remains_new(void);
 void remains_free(struct remains *remains); /* NULL is fine */
+void remains_clear(struct remains *remains); /* forgets all */
 
 /* At each collection: forgets what was put aside in the last one and not kept, then … */
 void remains_begin(struct remains *remains);

@@ -109,6 +109,12 @@ static const struct metric_desc series_folded_estimate = {
 	.kind = METRIC_GAUGE,
 	.labels = { "metric" },
 };
+static const struct metric_desc series_filtered = {
+	.name = "leadline_series_filtered",
+	.help = "Values left out of the last collection by that setting: metrics.disable, metrics.deny or metrics.allow",
+	.kind = METRIC_GAUGE,
+	.labels = { "setting" },
+};
 static const struct metric_desc entities = {
 	.name = "leadline_entities",
 	.help = "Programs told apart now, those that ended lately included",
@@ -160,6 +166,7 @@ const struct metric_desc *const self_metrics[] = {
 	&series,
 	&series_dropped_total,
 	&series_folded_estimate,
+	&series_filtered,
 	&entities,
 	&entities_limit,
 	&entities_recycled_total,
@@ -315,6 +322,9 @@ void self_write_metrics(const struct self_sources *sources, struct metric_writer
 	write_plain(writer, &series, (double)sources->n_series);
 	write_plain(writer, &log_dropped_total, (double)log_dropped());
 	registry_each_dropped(sources->registry, write_dropped, writer);
+	for (enum series_verdict why = SERIES_PASSES + 1; why < SERIES_VERDICTS; why++)
+		metric_write(writer, &series_filtered, ENTITY_NONE, &series_verdict_names[why],
+			     (double)registry_filtered(sources->registry, why));
 }
 
 static void write_http_count(void *context, const char *route, const char *status, uint64_t count)

@@ -94,12 +94,22 @@ static int compare_name(const void *name, const void *family)
 	return strcmp(name, ((const struct family *)family)->desc->name);
 }
 
+static const struct family *find_family(const struct family *families, size_t n, const char *name)
+{
+	return n ? bsearch(name, families, n, sizeof(*families), compare_name) : NULL;
+}
+
 const struct family *snapshot_family(const struct snapshot *snapshot, const char *name)
 {
-	if (!snapshot->n_families)
-		return NULL;
-	return bsearch(name, snapshot->families, snapshot->n_families, sizeof(*snapshot->families),
-		       compare_name);
+	return find_family(snapshot->families, snapshot->n_families, name);
+}
+
+const struct family *snapshot_whole_family(const struct snapshot *snapshot, const char *name)
+{
+	const struct family *family =
+		snapshot ? find_family(snapshot->withheld, snapshot->n_withheld, name) : NULL;
+
+	return family || !snapshot ? family : snapshot_family(snapshot, name);
 }
 
 size_t metric_labels(const struct metric_desc *desc)

@@ -39,6 +39,12 @@ struct snapshot {
 	size_t n_families;
 	const struct family *families;
 	size_t n_series; /* of all families */
+	/*
+	 * The whole of those families of no program of which the settings show a part or nothing; sorted. Not to be shown: what
+	 * judges the host needs them.
+	 */
+	size_t n_withheld;
+	const struct family *withheld;
 };
 
 struct snapshot *
@@ -47,6 +53,9 @@ void snapshot_put(struct snapshot *snapshot); /* drops one; NULL is fine */
 
 /* The family of that name, or NULL. */
 const struct family *snapshot_family(const struct snapshot *snapshot, const char *name);
+
+/* The same, whatever of it is shown; of a NULL snapshot, NULL. */
+const struct family *snapshot_whole_family(const struct snapshot *snapshot, const char *name);
 
 /* The order of series in a family: by the entity's labels, then by the metric's own. */
 int series_compare(const struct metric_desc *desc, const struct series *a, const struct series *b);

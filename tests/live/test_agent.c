@@ -160,6 +160,65 @@ static void configuration_is_taken_anew(void **state)
 	(void)state;
 }
 
+static bool system_time_is_shown(struct leadline *leadline)
+{
+	struct page *page = leadline_scrape(leadline);
+	bool shown = metric_sum(page, "leadline_cpu_seconds_total", "mode", "system", NULL) > 0;
+
+	page_free(page);
+	return shown;
+}
+
+/* What is not wanted is not there, what remains is whole, and a reload changes it. */
+static void series_are_filtered_as_configured(void **state)
+{
+	const char *directory = temporary_directory();
+	const char *config = write_file(directory, "leadline.yaml",
+					"metrics:\n"
+					"  disable: leadline_host_* leadline_cpu_migrations_total\n"
+					"  drop_labels: unit comm\n"
+					"  deny: mode=user\n");
+	struct leadline *leadline = leadline_start((const char *const[]){
+		"--config", config, "--mode=custom", "--probes.sched.enabled=true",
+		"--probes.host.enabled=true", NULL });
+	struct page *page = leadline_scrape(leadline);
+
+	assert_int_equal(metric_count(page, "leadline_host_load1", NULL), 0);
+	assert_int_equal(metric_count(page, "leadline_cpu_migrations_total", NULL), 0);
+	assert_int_equal(metric_count(page, "leadline_cpu_seconds_total", "mode", "user", NULL), 0);
+	for (size_t i = 0; i < page->n_samples; i++)
+		if (*sample_label(&page->samples[i], "unit") ||
+		    *sample_label(&page->samples[i], "comm"))
+			test_fail("%s has a label that was to be dropped", page->samples[i].name);
+	page_free(page);
+	assert_true(WAIT_UNTIL(system_time_is_shown(leadline), 10));
+	page = leadline_scrape(leadline);
+	assert_true(metric_value(page, "leadline_series_filtered", "setting", "disable", NULL) > 0);
+	assert_true(metric_value(page, "leadline_series_filtered", "setting", "deny", NULL) > 0);
+	assert_true(metric_value(page, "leadline_series_filtered", "setting", "allow", NULL) == 0);
+	page_free(page);
+
+	write_file(directory, "leadline.yaml", "metrics:\n  allow: comm=test_ag.*\n");
+	assert_int_equal(reload(leadline), 200);
+	assert_true(WAIT_UNTIL(leadline_logged(leadline, "metrics.allow has changed"), 5));
+	page = leadline_scrape(leadline);
+	assert_true(metric_count(page, "leadline_host_load1", NULL) == 1);
+	assert_true(metric_sum(page, "leadline_context_switches_total", "comm", "test_agent",
+			       NULL) > 0);
+	for (size_t i = 0; i < page->n_samples; i++) {
+		const char *comm = sample_label(&page->samples[i], "comm");
+
+		if (*comm && strcmp(comm, "test_agent"))
+			test_fail("%s is of %s", page->samples[i].name, comm);
+	}
+	page_free(page);
+
+	write_file(directory, "leadline.yaml", "metrics:\n  allow: comm=(\n");
+	assert_int_not_equal(reload(leadline), 200);
+	leadline_stop(leadline);
+	(void)state;
+}
+
 /* Somebody who cannot read our directories runs a copy. */
 static const char *public_copy(void)
 {
@@ -321,6 +380,7 @@ int main(void)
 		HARNESS_TEST(every_family_is_shown),
 		HARNESS_TEST(sigterm_leaves_nothing_behind),
 		HARNESS_TEST(configuration_is_taken_anew),
+		HARNESS_TEST(series_are_filtered_as_configured),
 		HARNESS_TEST(without_root_it_says_what_is_missing),
 		HARNESS_TEST(a_bad_configuration_is_refused),
 		HARNESS_TEST(bad_flags_are_refused),

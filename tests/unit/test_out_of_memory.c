@@ -311,15 +311,36 @@ static void write_values(void *context, struct metric_writer *writer)
 	metric_write(writer, &level, ENTITY_NONE, NULL, 0.5);
 }
 
+static int make_filter(void **ret_made)
+{
+	const struct series_filter_settings settings = { .disable = "x_*",
+							 .drop_labels = "comm kind",
+							 .deny = "unit=b.*",
+							 .allow = "kind=x|y comm=.*" };
+	char error[128];
+
+	return series_filter_new(&settings, (struct series_filter **)ret_made, error,
+				 sizeof(error));
+}
+
+static void undo_filter(void *filter)
+{
+	series_filter_free(filter);
+}
+
 /* Three collections, an entity forgotten between them. One that fails is lost; the next one must be whole. */
 static int collect(void **ret_made)
 {
 	struct registry *registry = registry_new(labels_of, NULL);
+	struct series_filter *filter = NULL;
 	struct snapshot *snapshot;
 	int err = registry ? 0 : -ENOMEM;
 
-	if (registry)
+	if (registry) {
 		registry_on_leaving(registry, is_leaving);
+		err = make_filter((void **)&filter);
+		registry_set_filter(registry, filter);
+	}
 	for (int i = 0; i < 3 && !err; i++) {
 		write_values(NULL, registry_begin(registry));
 		snapshot = registry_finish(registry);
@@ -623,6 +644,7 @@ static const struct allocating things[] = {
 	{ "configuration as text", print_config, NULL },
 	{ "flags", make_flags, NULL },
 	{ "registry", make_registry, undo_registry },
+	{ "series filter", make_filter, undo_filter },
 	{ "collections", collect, NULL },
 	{ "snapshot", make_snapshot, undo_snapshot },
 	{ "encoders", encode_all, NULL },
