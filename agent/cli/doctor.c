@@ -1,17 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * leadline doctor: what this kernel offers, which hook each probe would use, what is missing and what would mend
- * it. Loads every probe, which has the kernel verify it, but attaches none, so it may run beside an agent.
+ * it. Loads every probe, which has the kernel verify it, but attaches none, so it may run beside an agent. Of that it
+ * tells what it leaves out to stay within its budget.
  */
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
 #include "agent/caps.h"
+#include "agent/cli/ask.h"
 #include "agent/cli/cli.h"
 #include "agent/log.h"
 #include "agent/probe_set.h"
 
+/* ---- the running agent ---- */
+
+/* Its probes as it tells them; NULL when none answers. */
+static json_t *ask_probes(const struct config *config, char *ret_address)
+{
+	struct ask_answer answer;
+	json_t *report, *probes;
+
+	ask_agent(config, "/health/detailed", ret_address, &answer);
+	report = answer.body.data ? json_loadb(answer.body.data, answer.body.size, 0, NULL) : NULL;
+	probes = json_incref(json_object_get(report, "probes"));
+	json_decref(report);
+	ask_answer_free(&answer);
+	return probes;
+}
+
 /* ---- text ---- */
+
+static void print_agent(FILE *out, const char *address, const json_t *probes)
+{
+	const json_t *probe;
+	bool all = true;
+	size_t i;
+
+	if (!probes) {
+		fprintf(out, "     none answers at %s\n", address);
+		return;
+	}
+	json_array_foreach(probes, i, probe)
+	{
+		const char *name = json_string_value(json_object_get(probe, "name"));
+		const char *note = json_string_value(json_object_get(probe, "note"));
+
+		if (!name || !note)
+			continue;
+		all = false;
+		fputs("warn ", out);
+		ask_print_text(out, name);
+		fprintf(out, "%*s ", (int)(strlen(name) < 20 ? 20 - strlen(name) : 0), "");
+		ask_print_text(out, note);
+		fputc('\n', out);
+	}
+	if (all)
+		fprintf(out, "ok   at %s: everything is recorded\n", address);
+}
 
 static void print_facts(FILE *out, const struct caps_fact *facts)
 {
@@ -97,14 +143,16 @@ static json_t *describe_probe(const struct probe *probe)
 }
 
 static void print_json(FILE *out, const struct caps_fact *facts, const char *error,
-		       struct probe *const *probes, size_t n_probes, bool ok)
+		       struct probe *const *probes, size_t n_probes, const char *address,
+		       json_t *agent, bool ok)
 {
 	json_t *list = json_array(), *document;
 
 	for (size_t i = 0; i < n_probes; i++)
 		json_array_append_new(list, describe_probe(probes[i]));
-	document = json_pack("{s:b, s:s?, s:o, s:o}", "ok", ok, "error", error, "kernel",
-			     describe_facts(facts), "probes", list);
+	document = json_pack("{s:b, s:s?, s:o, s:o, s:{s:s, s:O?}}", "ok", ok, "error", error,
+			     "kernel", describe_facts(facts), "probes", list, "agent", "address",
+			     address, "probes", agent);
 	json_dumpf(document, out, JSON_INDENT(2));
 	fputc('\n', out);
 	json_decref(document);
@@ -118,7 +166,8 @@ int cli_doctor(const struct cli_context *context)
 	struct probe_set *set = NULL;
 	struct probe *const *probes = NULL;
 	size_t n_probes = 0;
-	char error[256] = "";
+	char error[256] = "", address[ASK_ADDRESS_SIZE];
+	json_t *agent = ask_probes(context->config, address);
 	bool ok = true;
 
 	log_init(LOG_LEVEL_CRITICAL, LOG_FORMAT_PLAIN,
@@ -136,7 +185,8 @@ int cli_doctor(const struct cli_context *context)
 	}
 
 	if (context->json) {
-		print_json(context->out, facts, error[0] ? error : NULL, probes, n_probes, ok);
+		print_json(context->out, facts, error[0] ? error : NULL, probes, n_probes, address,
+			   agent, ok);
 	} else {
 		fprintf(context->out, "This kernel\n");
 		print_facts(context->out, facts);
@@ -145,7 +195,10 @@ int cli_doctor(const struct cli_context *context)
 			fprintf(context->out, "FAIL %s\n", error);
 		for (size_t i = 0; i < n_probes; i++)
 			print_probe(context->out, probes[i]);
+		fprintf(context->out, "\nRunning agent\n");
+		print_agent(context->out, address, agent);
 	}
+	json_decref(agent);
 	probe_set_free(set);
 	return ok ? CLI_OK : CLI_FAILED;
 }

@@ -3,72 +3,12 @@
  * leadline health: asks the running agent for /health/detailed and prints each check. The exit code follows
  * the answer's HTTP status, so that it serves as exec probe and as a container's HEALTHCHECK.
  */
-#include <curl/curl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "agent/buffer.h"
+#include "agent/cli/ask.h"
 #include "agent/cli/cli.h"
-
-/* An answer is some KiB; what is longer is not the agent's. */
-#define MAX_ANSWER (4 * 1024 * 1024)
-
-struct answer {
-	struct buffer body;
-	long status; /* 0: none */
-	char error[CURL_ERROR_SIZE];
-};
-
-static size_t take_body(char *data, size_t size, size_t n, void *context)
-{
-	struct answer *answer = context;
-
-	if (answer->body.size + size * n > MAX_ANSWER)
-		return 0;
-	buffer_append(&answer->body, data, size * n);
-	return buffer_error(&answer->body) ? 0 : n;
-}
-
-/* Where a client finds what listens there: an agent that listens on all addresses is asked on this host's own. */
-static void client_address(const char *listen, char *out, size_t size)
-{
-	const char *port = strrchr(listen, ':');
-	size_t length = port ? (size_t)(port - listen) : 0;
-
-	if (!length || strncmp(listen, "0.0.0.0", length) == 0)
-		snprintf(out, size, "127.0.0.1%s", port ? port : "");
-	else if (strncmp(listen, "[::]", length) == 0)
-		snprintf(out, size, "[::1]%s", port);
-	else
-		snprintf(out, size, "%s", listen);
-}
-
-static void ask(const char *address, long timeout_ms, struct answer *answer)
-{
-	CURL *curl = curl_easy_init();
-	char url[160], reason[CURL_ERROR_SIZE] = "";
-	CURLcode code = CURLE_FAILED_INIT;
-
-	snprintf(url, sizeof(url), "http://%s/health/detailed", address);
-	if (curl) {
-		curl_easy_setopt(curl, CURLOPT_URL, url);
-		curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
-		curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever the environment says */
-		curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-		curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout_ms);
-		curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason);
-		curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
-		curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-		code = curl_easy_perform(curl);
-	}
-	if (code == CURLE_OK)
-		curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer->status);
-	else
-		snprintf(answer->error, sizeof(answer->error), "%s",
-			 reason[0] ? reason : curl_easy_strerror(code));
-	curl_easy_cleanup(curl);
-}
 
 /* ---- text ---- */
 
@@ -96,13 +36,6 @@ static void print_status(const struct cli_context *context, const char *status, 
 	fprintf(context->out, "%s%-9s%s", escape, status, escape[0] ? "\033[0m" : "");
 }
 
-/* What came over the network goes to a terminal: nothing in it may steer that. */
-static void print_text(FILE *out, const char *text)
-{
-	for (; *text; text++)
-		fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
-}
-
 static void print_report(const struct cli_context *context, const json_t *report)
 {
 	const json_t *checks = json_object_get(report, "checks"), *check;
@@ -121,7 +54,7 @@ static void print_report(const struct cli_context *context, const json_t *report
 	{
 		print_status(context, text_of(check, "status"), colour);
 		fprintf(context->out, "  %-*s  ", (int)width, text_of(check, "name"));
-		print_text(context->out, text_of(check, "message"));
+		ask_print_text(context->out, text_of(check, "message"));
 		fputc('\n', context->out);
 	}
 }
@@ -144,14 +77,12 @@ static int complain(const struct cli_context *context, const char *address, cons
 
 int cli_health(const struct cli_context *context)
 {
-	long timeout_ms = (long)(config_int(context->config, "health.timeout") / 1000000);
-	struct answer answer = { 0 };
-	char address[96], what[CURL_ERROR_SIZE + 128];
+	struct ask_answer answer;
+	char address[ASK_ADDRESS_SIZE], what[ASK_ERROR_SIZE + 128];
 	json_t *report = NULL;
 	int code = CLI_FAILED;
 
-	client_address(config_string(context->config, "listen"), address, sizeof(address));
-	ask(address, timeout_ms, &answer);
+	ask_agent(context->config, "/health/detailed", address, &answer);
 	if (answer.status)
 		report = json_loadb(answer.body.data ? answer.body.data : "", answer.body.size, 0,
 				    NULL);
@@ -173,6 +104,6 @@ int cli_health(const struct cli_context *context)
 		code = answer.status == 200 ? CLI_OK : CLI_FAILED;
 	}
 	json_decref(report);
-	buffer_free(&answer.body);
+	ask_answer_free(&answer);
 	return code;
 }

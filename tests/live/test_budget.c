@@ -68,6 +68,16 @@ static double end_storm(struct workload *workload)
 	return (double)((uint64_t *)workload->shared)[1];
 }
 
+static bool doctor_tells(const struct leadline *leadline, const char *what)
+{
+	struct output *output =
+		run_shell("%s doctor --listen=127.0.0.1:%d", leadline_binary(), leadline->port);
+	bool tells = strstr(output->text, what) != NULL;
+
+	output_free(output);
+	return tells;
+}
+
 /* Asked seldom: what the agent spends on answering leaves less for its probes. */
 static bool is_sampled(struct leadline *leadline)
 {
@@ -123,6 +133,7 @@ static void it_shows(void **state)
 			noted;
 		}),
 		5));
+	assert_true(doctor_tells(leadline, "\nwarn syscalls             one event in "));
 	page = leadline_scrape(leadline);
 	assert_true(metric_value(page, "leadline_overhead_ratio", NULL) > 0);
 	assert_true(metric_value(page, "leadline_overhead_cpu_seconds_total", NULL) > 0);
@@ -170,6 +181,7 @@ static void without_a_budget_nothing_is_left_out(void **state)
 
 	assert_true(holds_for(leadline, "syscalls", 1, 5));
 	assert_true(holds_for(leadline, "sched", 1, 1));
+	assert_true(doctor_tells(leadline, ": everything is recorded\n"));
 	made = end_storm(workload);
 	page = leadline_scrape(leadline);
 	assert_float_equal(calls_of(page, workload->comm), made, 0);
