@@ -3,11 +3,8 @@
  * For how many an event stands that was recorded while the hooks were there for part of the time only. Pure; one per CPU.
  *
  * Time is cut into slots of equal length, each with one window at a random place in it that stands for the whole slot: its
- * events weigh the slot's length over its own. And the hooks themselves slow down what they count: when a share h of a
- * CPU goes into them and the CPU is busy otherwise, only 1 - h of the window went into the work, of which without hooks
- * there would be as much as the CPU is busy, b. Hence the further factor b / (1 - h), but never below 1, as an idle CPU just
- * idles less. Neither that nor the length of a window is known before it is over: what it was given too much or too little is
- * settled with the next.
+ * events weigh the slot's length over its own. How long a window is is not known before it is over: what it was given too much or
+ * too little is settled with the next.
  */
 #ifndef LEADLINE_BUDGET_WEIGHT_H
 #define LEADLINE_BUDGET_WEIGHT_H
@@ -15,7 +12,6 @@
 #include <stdint.h>
 
 struct budget_weight {
-	double slowdown; /* 1 or more */
 	double owed_ns; /* time that windows have to stand for and did not */
 	double given; /* weight of the window that is open, per event that happened */
 };
@@ -27,10 +23,17 @@ void budget_weight_start(struct budget_weight *weight);
  */
 uint32_t budget_weight_open(struct budget_weight *weight, double slot_ns, double length_ns,
 			    unsigned shift);
+/* It is closed after having lasted `length_ns` in truth. */
+void budget_weight_close(struct budget_weight *weight, double length_ns);
+
 /*
- * It is closed after having lasted `length_ns` in truth, with a share `hooks` of this CPU's time spent in hooks. `busy`: share
- * of the time that the CPU is not idle without them.
+ * Which part of the time that hooks take in a window is taken from the work they count. On a busy CPU it is all of it: a thread that
+ * makes an event every i ns in its share of the CPU, c of them the hooks', would make one every i - c without, hence what is
+ * counted stands for i / (i - c) as much. A CPU that is busy for a share b of the time without hooks has 1 - b to give first.
+ * With S the share of the window in which events were made one after the other, the others had 1 - S, and without
+ * hooks those that make events would have had b - (1 - S), hence the factor (1 - (1 - b) / S) i / (i - c), 1 or more; the part returned
+ * is the one of c that has the same effect in i / (i - c).
  */
-void budget_weight_close(struct budget_weight *weight, double length_ns, double hooks, double busy);
+double budget_weight_taken(double hooks_ns, double pace_ns, double share, double busy);
 
 #endif

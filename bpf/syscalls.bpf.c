@@ -97,25 +97,33 @@ static __always_inline void count_error(struct syscall_row *row, __u16 number, _
 
 static __always_inline int enter(void)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct budget_lane *lane = budget_lane();
 	struct task_state *state;
 	__u64 now_ns;
 
 	if (!lane || !budget_takes(lane))
 		return 0;
-	state = task_state_of(bpf_get_current_task_btf());
+	state = task_state_of(task);
 	if (!state) {
+		lane->last_pid = 0;
 		count_loss(LOSS_NO_TASK_STATE);
 		return 0;
 	}
-	if (state->entity == ENTITY_EXCLUDED)
+	if (state->entity == ENTITY_EXCLUDED) {
+		lane->last_pid = 0;
 		return 0;
+	}
 	now_ns = bpf_ktime_get_ns();
+	if (lane->window_ends_ns && now_ns >= lane->window_ends_ns) {
+		lane->last_pid = 0;
+		return 0;
+	}
 	state->syscall_entered_ns = now_ns;
-	state->syscall_weight = lane->weight;
+	if (lane->spread)
+		budget_keep_pace(lane, task, state, now_ns);
+	state->syscall_weight = budget_weight(lane, state);
 	lane->last_ns = now_ns;
-	if (!lane->first_ns)
-		lane->first_ns = now_ns;
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "lib/budget.h"
+#include "lib/task.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -52,7 +53,47 @@ static __always_inline bool budget_takes(struct budget_lane *lane)
 		lane->skip = skip;
 	}
 	lane->events += skip + 1;
+	lane->run = lane->drawn;
+	lane->drawn = skip + 1;
 	return true;
+}
+
+/*
+ * How fast its thread makes events, of which `task` makes one now that is recorded: the time since the last one recorded
+ * and how many there were, if the thread did nothing else meanwhile.
+ */
+static __always_inline void budget_keep_pace(struct budget_lane *lane, struct task_struct *task,
+					     struct task_state *state, __u64 now_ns)
+{
+	__u32 switches = (__u32)task->nvcsw + (__u32)task->nivcsw;
+	__u64 ns = now_ns - lane->last_ns;
+
+	if (lane->last_pid && lane->last_ns >= lane->window_began_ns &&
+	    (ns < BUDGET_PAUSE_NS ||
+	     (lane->last_pid == (__u32)task->pid && lane->last_switches == switches))) {
+		if (ns > BUDGET_PACE_LONGEST)
+			ns = BUDGET_PACE_LONGEST;
+		lane->paced_ns += ns;
+		lane->paced_events += lane->run;
+		state->pace_ns += ns - (state->pace_ns >> BUDGET_PACE_SHIFT);
+		state->pace_events +=
+			lane->run * BUDGET_PACE_UNIT - (state->pace_events >> BUDGET_PACE_SHIFT);
+	}
+	lane->last_pid = task->pid;
+	lane->last_switches = switches;
+}
+
+/* For how many a recorded event stands: more than its part when hooks keep the thread from making as many as it would. */
+static __always_inline __u32 budget_weight(const struct budget_lane *lane,
+					   const struct task_state *state)
+{
+	__u64 ns = state->pace_ns, left_ns;
+
+	if (!lane->hooks_16 || !ns)
+		return lane->weight;
+	left_ns = (__u64)lane->hooks_16 * state->pace_events / (16 * BUDGET_PACE_UNIT);
+	left_ns = left_ns < ns - ns / 20 ? ns - left_ns : ns / 20 + 1;
+	return (lane->weight * ns + left_ns / 2) / left_ns;
 }
 
 #endif

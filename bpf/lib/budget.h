@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * What the budget (agent/budget.h) and the hot hooks tell each other, in a map named `budget_lanes` with one
- * element per CPU, a cache line each, in memory that the agent maps. A probe whose hooks may become hot has one.
+ * element per CPU, in memory that the agent maps. A probe whose hooks may become hot has one. An event that is let pass touches
+ * the first cache line only.
  */
 #ifndef LEADLINE_BUDGET_WIRE_H
 #define LEADLINE_BUDGET_WIRE_H
@@ -13,15 +14,32 @@
 struct budget_lane {
 	/* written by the hooks of this CPU */
 	__u64 events; /* seen, recorded or not */
-	__u64 first_ns; /* first and last event recorded since the agent cleared first_ns; not kept by every probe */
-	__u64 last_ns;
+	__u64 last_ns; /* the last one recorded; not kept by every probe */
 	__u32 skip; /* so many more are let pass */
 	/* written by the agent */
 	__u32 spread; /* `skip` is drawn evenly from 0 to this: one in 1 + spread / 2 is recorded */
 	__u64 window_began_ns; /* what began earlier may have been missed in part */
+	/*
+	 * What begins later is not recorded: a window ends when it was meant to, even if the agent, having to wait for a CPU, takes the
+	 * hooks away later. 0: no window. Not heeded by every probe.
+	 */
+	__u64 window_ends_ns;
 	__u32 weight; /* a recorded event stands for so many; 1 when none is missed */
-	__u32 pad[5];
+	__u32 hooks_16; /* what hooks take from who makes an event, in 16ths of ns; 0 when they slow down nothing */
+	/* written by the hooks, where they keep pace */
+	__u32 drawn, run; /* events from the last one recorded to the next; the same, one earlier */
+	__u32 last_pid, last_switches; /* of the thread of the last one recorded; 0: of nobody's */
+	/* events in a row, and how long they took: since the agent cleared them */
+	__u64 paced_events, paced_ns;
+	__u32 pad[12];
 };
-_Static_assert(sizeof(struct budget_lane) == 64, "a cache line");
+_Static_assert(sizeof(struct budget_lane) == 128, "two cache lines");
+
+/* Events in a row count as made without a pause when a thread does not leave the CPU meanwhile, or when they take less than this. */
+#define BUDGET_PAUSE_NS 200000
+/* How the time of an event is averaged, in struct task_state: sums of which 1/2^4 is forgotten with each part. */
+#define BUDGET_PACE_SHIFT   4
+#define BUDGET_PACE_UNIT    256 /* events are counted in so many parts, for the sake of rounding */
+#define BUDGET_PACE_LONGEST (1U << 27) /* ns; the sum of 2^4 fits into 32 bits */
 
 #endif

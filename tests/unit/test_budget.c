@@ -220,8 +220,7 @@ static void the_agents_own_time_leaves_less_for_probes(void **state)
 #define SLOT_NS 5e8
 
 /* So many windows of the given length, one in each half second; returns what the events come to in a second. */
-static double record(double rate, double length_ns, double hook_ns, double busy, unsigned shift,
-		     int windows)
+static double record(double rate, double length_ns, unsigned shift, int windows)
 {
 	struct budget_weight weight;
 	double recorded = 0;
@@ -229,30 +228,44 @@ static double record(double rate, double length_ns, double hook_ns, double busy,
 	budget_weight_start(&weight);
 	for (int i = 0; i < windows; i++) {
 		/* longer than planned now and then */
-		double lasted_ns = i % 3 ? length_ns : length_ns * 1.7, events;
+		double lasted_ns = i % 3 ? length_ns : length_ns * 1.7;
 		uint32_t each = budget_weight_open(&weight, SLOT_NS, length_ns, shift);
 
-		/* A busy CPU: hooks take their time from the work. */
-		events = rate * lasted_ns / 1e9;
-		if (busy == 1)
-			events /= 1 + rate * hook_ns / 1e9;
-		recorded += events / (1U << shift) * each;
-		budget_weight_close(&weight, lasted_ns, events * hook_ns / lasted_ns, busy);
+		recorded += rate * lasted_ns / 1e9 / (1U << shift) * each;
+		budget_weight_close(&weight, lasted_ns);
 	}
 	return recorded / (windows * SLOT_NS / 1e9);
 }
 
 static void windows_stand_for_all_the_time(void **state)
 {
-	assert_float_equal(record(10000, 15e6, 100, 0.2, 0, 40), 10000, 300);
-	assert_float_equal(record(10000, 15e6, 100, 0.2, 5, 40), 10000, 300);
+	assert_float_equal(record(10000, 15e6, 0, 40), 10000, 300);
+	assert_float_equal(record(10000, 15e6, 5, 40), 10000, 300);
+	assert_float_equal(record(6e6, 2e6, 5, 40), 6e6, 2e5);
 }
 
-static void what_hooks_slow_down_is_made_up_for(void **state)
+static double slowdown(double taken, double hooks_ns, double pace_ns)
 {
-	/* 6 million a second are 2.7 million with hooks of 200 ns. */
-	assert_float_equal(record(6e6, 15e6, 200, 1, 5, 40), 6e6, 2e5);
-	assert_float_equal(record(6e6, 4e6, 200, 1, 5, 40), 6e6, 2e5);
+	return pace_ns / (pace_ns - taken * hooks_ns);
+}
+
+static void hooks_take_from_the_work_what_was_not_idle(void **state)
+{
+	/* On a busy CPU all of it, whatever the share of those that call. */
+	assert_float_equal(budget_weight_taken(200, 360, 1, 1), 1, 1e-5);
+	assert_float_equal(budget_weight_taken(200, 360, 0.3, 1), 1, 1e-5);
+	/* A CPU that would be busy for 60 % makes 0.6 / 160 ns calls, and 1 / 360 ns with hooks. */
+	assert_float_equal(slowdown(budget_weight_taken(200, 360, 1, 0.6), 200, 360),
+			   0.6 / 160 * 360, 1e-5);
+	/* 50 % for those that call, 30 % for others that go first: 0.5 / 160 and 0.7 / 360. */
+	assert_float_equal(slowdown(budget_weight_taken(200, 360, 0.7, 0.8), 200, 360),
+			   0.5 / 160 / (0.7 / 360), 1e-5);
+	/* An idle CPU just idles less. */
+	assert_float_equal(budget_weight_taken(200, 360, 0.3, 0.2), 0, 0);
+	/* Nothing was seen. */
+	assert_float_equal(budget_weight_taken(200, 0, 0, 1), 0, 0);
+	/* What cannot be: hooks that take longer than it all. */
+	assert_in_range(slowdown(budget_weight_taken(500, 360, 1, 1), 500, 360), 19, 21);
 }
 
 static void an_event_never_weighs_less_than_one(void **state)
@@ -261,7 +274,7 @@ static void an_event_never_weighs_less_than_one(void **state)
 
 	budget_weight_start(&weight);
 	assert_int_equal(budget_weight_open(&weight, 2000, 1000, 0), 2);
-	budget_weight_close(&weight, 1e6, 0, 0); /* far longer than meant: owed less than nothing */
+	budget_weight_close(&weight, 1e6); /* far longer than meant: owed less than nothing */
 	assert_int_equal(budget_weight_open(&weight, 2000, 1000, 0), 1);
 }
 
@@ -280,7 +293,7 @@ int main(void)
 		cmocka_unit_test(it_does_not_flap),
 		cmocka_unit_test(the_agents_own_time_leaves_less_for_probes),
 		cmocka_unit_test(windows_stand_for_all_the_time),
-		cmocka_unit_test(what_hooks_slow_down_is_made_up_for),
+		cmocka_unit_test(hooks_take_from_the_work_what_was_not_idle),
 		cmocka_unit_test(an_event_never_weighs_less_than_one),
 	};
 

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the two halves of the keeper share: budget_keeper.c reads and decides, budget_windows.c does what was decided. Loop thread only. */
+#ifndef LEADLINE_BUDGET_KEEPER_INTERNAL_H
+#define LEADLINE_BUDGET_KEEPER_INTERNAL_H
+
+#include <sched.h>
+#include "agent/budget.h"
+#include "agent/budget_keeper.h"
+#include "agent/budget_weight.h"
+#include "agent/lifecycle.h"
+#include "bpf/lib/budget.h"
+
+#define BUDGET_MEASUREMENTS 9
+#define BUDGET_PASS_NS	    4.0 /* of a program that lets an event pass; for the first guess only */
+
+/*
+ * What is kept of each CPU while windows are in force. What hooks cost in a window is seen by system calls of our own, where
+ * events are such: on one CPU each time, right before and after they come. A CPU runs slower now and then, by its frequency or
+ * its neighbours, calls and hooks alike, and each CPU for itself.
+ */
+struct kept_cpu {
+	struct budget_weight weight;
+	uint64_t events_at_opening;
+	double hooks_ns; /* what they add to a call; 0: not measured yet */
+	double measured[BUDGET_MEASUREMENTS]; /* the same, the last few times */
+	unsigned n_measured;
+	double taken; /* part of that which is taken from the work that is counted */
+};
+
+struct kept {
+	struct probe *probe;
+	struct budget_lane *lanes; /* by CPU */
+	struct budget_plan plan; /* as applied */
+	double record_ns, calibrated_by; /* the latter: events a second */
+	double toggle_ns;
+	uint64_t events_before; /* at the last reading */
+	uint64_t attached_since_ns,
+		attached_ns; /* since the last reading; the former is 0 while away */
+	bool all_exact; /* since the last reading */
+	struct probe_runs runs; /* when calibration began */
+
+	/* while windows are in force */
+	bool is_windowed, is_open;
+	uint64_t next_ns; /* to open or to close */
+	uint64_t opened_ns;
+	uint64_t slot_ns; /* when its slot begins */
+	struct kept_cpu *cpu;
+	unsigned own_cpu; /* where calls of our own were made last */
+};
+
+struct budget_keeper {
+	struct loop *loop;
+	struct probe_set *probes;
+	struct budget *budget;
+	struct budget_floor floor;
+	double limit;
+	unsigned cpus, online;
+	int timer_fd, statistics_fd;
+	uint64_t read_ns, own_ns; /* at the last reading */
+	uint64_t seed;
+	double *busy; /* by CPU */
+	uint64_t *busy_memory;
+	cpu_set_t own_cpus; /* those this thread may run on */
+	size_t n;
+	struct kept kept[BUDGET_MAX_PROBES];
+};
+
+static inline const struct probe_economy *economy_of(const struct kept *kept)
+{
+	return &probe_description(kept->probe)->economy;
+}
+
+static inline const char *name_of(const struct kept *kept)
+{
+	return probe_description(kept->probe)->name;
+}
+
+/* Of an event, when one in 2^shift is recorded: as far as known without windows. */
+double budget_event_ns(const struct budget_keeper *keeper, const struct kept *kept, unsigned shift);
+uint64_t budget_count_events(const struct budget_keeper *keeper, const struct kept *kept);
+/* Brings attached_ns up to date. */
+void budget_account_attached(struct kept *kept, uint64_t now_ns);
+/* The caller arms the timer afterwards. */
+void budget_apply_plan(struct budget_keeper *keeper, struct kept *kept,
+		       const struct budget_plan *plan);
+/* For the next window to be opened or closed. */
+void budget_arm_timer(const struct budget_keeper *keeper);
+/* When it has expired: opens and closes windows. */
+void budget_turn_windows(void *context);
+
+#endif

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Samples, takes hooks away and brings them back for a while, as budget_keeper.c has it; see budget_keeper_internal.h. */
+#include <math.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+#include "agent/budget_keeper_internal.h"
+#include "agent/log.h"
+#include "agent/probe_set.h"
+
+#define NS_PER_S 1000000000ULL
+#define SLOT_NS	 (NS_PER_S / BUDGET_WINDOWS_PER_SECOND)
+/* What is done now and then takes longer than what is done all the time: the processor does not foresee it. */
+#define RARELY	1.5
+#define NOT_YET 1 /* a window that has ended before it began */
+#define BUSY	0.95 /* of the time: as good as all of it */
+
+/* ---- lanes ---- */
+
+static void set_lanes(const struct budget_keeper *keeper, struct kept *kept, unsigned shift)
+{
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+		kept->lanes[cpu].weight = 1U << shift;
+		kept->lanes[cpu].hooks_16 = 0;
+		kept->lanes[cpu].window_ends_ns = 0;
+		kept->lanes[cpu].spread = (2U << shift) - 2;
+	}
+}
+
+uint64_t budget_count_events(const struct budget_keeper *keeper, const struct kept *kept)
+{
+	uint64_t events = 0;
+
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++)
+		events += __atomic_load_n(&kept->lanes[cpu].events, __ATOMIC_RELAXED);
+	return events;
+}
+
+void budget_account_attached(struct kept *kept, uint64_t now_ns)
+{
+	if (!kept->attached_since_ns)
+		return;
+	kept->attached_ns += now_ns - kept->attached_since_ns;
+	kept->attached_since_ns = now_ns;
+}
+
+/* ---- taking hooks away and bringing them back ---- */
+
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+	return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
+}
+
+static void note_toggle(struct kept *kept, uint64_t began_ns)
+{
+	double ns =
+		2 * (double)(thread_cpu_ns() - began_ns); /* the other half costs about the same */
+
+	kept->toggle_ns += 0.2 * (ns - kept->toggle_ns);
+}
+
+static void take_away(struct kept *kept)
+{
+	uint64_t began_ns = thread_cpu_ns();
+
+	budget_account_attached(kept, log_clock_ns());
+	kept->attached_since_ns = 0;
+	probe_pause(kept->probe);
+	note_toggle(kept, began_ns);
+}
+
+static int bring_back(const struct budget_keeper *keeper, struct kept *kept)
+{
+	uint64_t began_ns = thread_cpu_ns(), now_ns = log_clock_ns();
+	int err;
+
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+		kept->lanes[cpu].window_began_ns = now_ns;
+	}
+	err = probe_resume(kept->probe);
+	if (err)
+		log_limited(LOG_LEVEL_ERROR, "budget", "%s: its hooks do not come back: %s",
+			    name_of(kept), strerror(-err));
+	else
+		kept->attached_since_ns = log_clock_ns();
+	note_toggle(kept, began_ns);
+	return err;
+}
+
+/* ---- windows ---- */
+
+double budget_event_ns(const struct budget_keeper *keeper, const struct kept *kept, unsigned shift)
+{
+	unsigned hooks = economy_of(kept)->hooks_per_event;
+
+	return keeper->floor.dispatch_ns * (hooks ? hooks : 1) + BUDGET_PASS_NS +
+	       kept->record_ns / (1U << shift);
+}
+
+/* What they add to an event in a window on this CPU, or failing that on others. */
+static double hooks_ns(const struct budget_keeper *keeper, const struct kept *kept, unsigned cpu)
+{
+	double sum = 0, known = 0;
+
+	for (unsigned i = 0; i < keeper->cpus; i++) {
+		sum += kept->cpu[i].hooks_ns;
+		known += kept->cpu[i].hooks_ns > 0;
+	}
+	if (!known)
+		return budget_event_ns(keeper, kept, kept->plan.shift);
+	return (kept->cpu[cpu].hooks_ns > 0 ? kept->cpu[cpu].hooks_ns : sum / known) +
+	       RARELY * kept->record_ns / (1U << kept->plan.shift);
+}
+
+static void tell_hooks(struct budget_keeper *keeper, struct kept *kept)
+{
+	for (unsigned cpu = 0; cpu < keeper->cpus && economy_of(kept)->is_call; cpu++)
+		kept->lanes[cpu].hooks_16 =
+			(uint32_t)(16 * kept->cpu[cpu].taken * hooks_ns(keeper, kept, cpu));
+}
+
+/* To the next of the CPUs this thread may run on. False: to none. */
+static bool go_to_next_cpu(struct budget_keeper *keeper, struct kept *kept)
+{
+	for (unsigned tried = 0; tried < keeper->cpus; tried++) {
+		unsigned cpu = ++kept->own_cpu % keeper->cpus;
+		cpu_set_t there;
+
+		CPU_ZERO(&there);
+		CPU_SET(cpu, &there);
+		kept->own_cpu = cpu;
+		if (cpu < CPU_SETSIZE && CPU_ISSET(cpu, &keeper->own_cpus) &&
+		    !sched_setaffinity(0, sizeof(there), &there))
+			return true;
+	}
+	return false;
+}
+
+/* The middle one of the last measurements, as some fall into a moment when others had the CPU. */
+static void note_hooks(struct kept_cpu *here, double outside_ns, double inside_ns)
+{
+	double sorted[BUDGET_MEASUREMENTS];
+	unsigned n;
+
+	if (inside_ns <= outside_ns)
+		return;
+	here->measured[here->n_measured++ % BUDGET_MEASUREMENTS] = inside_ns - outside_ns;
+	n = here->n_measured < BUDGET_MEASUREMENTS ? here->n_measured : BUDGET_MEASUREMENTS;
+	for (unsigned i = 0, at; i < n; i++) {
+		for (at = i; at > 0 && sorted[at - 1] > here->measured[i]; at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = here->measured[i];
+	}
+	here->hooks_ns = sorted[(n - 1) / 2];
+}
+
+/* Good enough to be in step with nothing: the upper half of a 64-bit linear congruential generator (Knuth's MMIX). */
+static uint64_t next_random(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005ULL + 1442695040888963407ULL;
+	return *seed >> 32;
+}
+
+static uint64_t window_ns(const struct kept *kept)
+{
+	return SLOT_NS >> kept->plan.halvings;
+}
+
+/* At any moment of its slot: what a host does at full seconds must not always fall into a window, nor never. */
+static void place_window(struct budget_keeper *keeper, struct kept *kept)
+{
+	kept->next_ns = kept->slot_ns + next_random(&keeper->seed) % (SLOT_NS - window_ns(kept));
+}
+
+static void prepare_lanes(struct budget_keeper *keeper, struct kept *kept)
+{
+	/* More than one when the loop was held up. */
+	uint64_t slots_ns = (1 + (log_clock_ns() - kept->slot_ns) / SLOT_NS) * SLOT_NS;
+
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+		struct budget_lane *lane = &kept->lanes[cpu];
+
+		lane->spread = (2U << kept->plan.shift) - 2;
+		lane->weight = budget_weight_open(&kept->cpu[cpu].weight, (double)slots_ns,
+						  (double)window_ns(kept), kept->plan.shift);
+		lane->paced_ns = lane->paced_events = 0;
+		lane->window_ends_ns = NOT_YET;
+	}
+	kept->slot_ns += slots_ns;
+}
+
+/* From now on, as all is measured that there is to measure. */
+static void begin_window(const struct budget_keeper *keeper, struct kept *kept)
+{
+	kept->opened_ns = log_clock_ns();
+	kept->next_ns = kept->opened_ns + window_ns(kept);
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+		struct budget_lane *lane = &kept->lanes[cpu];
+
+		kept->cpu[cpu].events_at_opening = lane->events;
+		lane->window_began_ns = kept->opened_ns;
+		__atomic_store_n(&lane->window_ends_ns, kept->next_ns, __ATOMIC_RELEASE);
+	}
+}
+
+static void open_window(struct budget_keeper *keeper, struct kept *kept)
+{
+	bool calls = economy_of(kept)->is_call && go_to_next_cpu(keeper, kept);
+	double outside_ns = calls ? budget_measure_call() : 0;
+
+	prepare_lanes(keeper, kept);
+	kept->is_open = !bring_back(keeper, kept);
+	if (!kept->is_open) {
+		place_window(keeper, kept);
+	} else {
+		if (calls)
+			note_hooks(&kept->cpu[kept->own_cpu], outside_ns, budget_measure_call());
+		tell_hooks(keeper, kept);
+		begin_window(keeper, kept);
+	}
+	if (calls)
+		sched_setaffinity(0, sizeof(keeper->own_cpus), &keeper->own_cpus);
+}
+
+static void settle_lane(const struct budget_keeper *keeper, struct kept *kept, unsigned cpu,
+			double open_ns)
+{
+	const struct budget_lane *lane = &kept->lanes[cpu];
+	struct kept_cpu *here = &kept->cpu[cpu];
+	double events = (double)(lane->events - here->events_at_opening);
+	double pace_ns = (double)lane->paced_ns / fmax((double)lane->paced_events, 1);
+	double hook_ns = hooks_ns(keeper, kept, cpu);
+
+	log_debug(
+		"budget",
+		"%s: CPU %u: %.0f events in %.2f ms, %.0f ns each of %.0f, in a row %.0f; weight %u, %.2f of it taken",
+		name_of(kept), cpu, events, open_ns / 1e6, hook_ns, open_ns / fmax(events, 1),
+		pace_ns, lane->weight, here->taken);
+	budget_weight_close(&here->weight,
+			    economy_of(kept)->is_call ? (double)window_ns(kept) : open_ns);
+	if (pace_ns > 0)
+		here->taken +=
+			0.5 * (budget_weight_taken(hook_ns, pace_ns, events * pace_ns / open_ns,
+						   keeper->busy[cpu]) -
+			       here->taken);
+}
+
+static void close_window(struct budget_keeper *keeper, struct kept *kept)
+{
+	double open_ns = (double)(log_clock_ns() - kept->opened_ns);
+
+	take_away(kept);
+	kept->is_open = false;
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++)
+		settle_lane(keeper, kept, cpu, open_ns);
+	place_window(keeper, kept);
+}
+
+void budget_arm_timer(const struct budget_keeper *keeper)
+{
+	struct itimerspec when = { 0 };
+	uint64_t next_ns = UINT64_MAX;
+
+	for (size_t i = 0; i < keeper->n; i++)
+		if (keeper->kept[i].is_windowed && keeper->kept[i].next_ns < next_ns)
+			next_ns = keeper->kept[i].next_ns;
+	if (next_ns != UINT64_MAX)
+		when.it_value = (struct timespec){ (time_t)(next_ns / NS_PER_S),
+						   (long)(next_ns % NS_PER_S) };
+	timerfd_settime(keeper->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+void budget_turn_windows(void *context)
+{
+	struct budget_keeper *keeper = context;
+	uint64_t expirations;
+	ssize_t n = read(keeper->timer_fd, &expirations, sizeof(expirations));
+
+	(void)n; /* EAGAIN: armed anew meanwhile */
+	for (size_t i = 0; i < keeper->n; i++) {
+		struct kept *kept = &keeper->kept[i];
+
+		if (!kept->is_windowed || kept->next_ns > log_clock_ns())
+			continue;
+		if (kept->is_open)
+			close_window(keeper, kept);
+		else
+			open_window(keeper, kept);
+	}
+	budget_arm_timer(keeper);
+}
+
+/* ---- applying plans ---- */
+
+static void begin_windows(struct budget_keeper *keeper, struct kept *kept)
+{
+	if (kept->attached_since_ns)
+		take_away(kept);
+	kept->is_windowed = true;
+	kept->is_open = false;
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+		budget_weight_start(&kept->cpu[cpu].weight);
+		kept->cpu[cpu].taken = keeper->busy[cpu] > BUSY;
+	}
+	kept->slot_ns = log_clock_ns();
+	place_window(keeper, kept);
+}
+
+static void end_windows(struct kept *kept)
+{
+	if (kept->is_open)
+		take_away(kept);
+	kept->is_windowed = kept->is_open = false;
+}
+
+void budget_apply_plan(struct budget_keeper *keeper, struct kept *kept,
+		       const struct budget_plan *plan)
+{
+	kept->plan = *plan;
+	if (plan->halvings && !plan->detached) {
+		if (!kept->is_windowed)
+			begin_windows(keeper, kept);
+		return;
+	}
+	if (kept->is_windowed)
+		end_windows(kept);
+	set_lanes(keeper, kept, plan->shift);
+	if (plan->detached && kept->attached_since_ns)
+		take_away(kept);
+	else if (!plan->detached && !kept->attached_since_ns)
+		bring_back(keeper, kept); /* failing that, with the next reading */
+}
