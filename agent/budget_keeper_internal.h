@@ -23,7 +23,7 @@ struct kept_cpu {
 	uint64_t events_at_opening;
 	double hooks_ns; /* what they add to a call; 0: not measured yet */
 	double measured[BUDGET_MEASUREMENTS]; /* the same, the last few times */
-	unsigned n_measured;
+	unsigned n_measured, next_measured;
 	double taken; /* part of that which is taken from the work that is counted */
 };
 

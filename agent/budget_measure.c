@@ -22,6 +22,12 @@ static int compare(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
+double budget_median(double values[], size_t n)
+{
+	qsort(values, n, sizeof(values[0]), compare);
+	return values[(n - 1) / 2];
+}
+
 _Static_assert(BATCHES *CALLS == BUDGET_MEASURE_CALLS, "as promised");
 
 double budget_measure_call(void)
@@ -35,8 +41,7 @@ double budget_measure_call(void)
 			syscall(SYS_getppid);
 		ns[i] = (double)(log_clock_ns() - began_ns) / CALLS;
 	}
-	qsort(ns, BATCHES, sizeof(ns[0]), compare);
-	return ns[BATCHES / 2];
+	return budget_median(ns, BATCHES);
 }
 
 int budget_statistics_on(void)

@@ -4,7 +4,11 @@
 #define LEADLINE_BUDGET_MEASURE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* The lower middle one of n > 0 values, which it sorts. */
+double budget_median(double values[], size_t n);
 
 /*
  * ns of the cheapest system call there is, as made by this thread now: the median of some batches. Makes so many of

@@ -143,19 +143,16 @@ static bool go_to_next_cpu(struct budget_keeper *keeper, struct kept *kept)
 /* The middle one of the last measurements, as some fall into a moment when others had the CPU. */
 static void note_hooks(struct kept_cpu *here, double outside_ns, double inside_ns)
 {
-	double sorted[BUDGET_MEASUREMENTS];
-	unsigned n;
+	double last[BUDGET_MEASUREMENTS];
 
 	if (inside_ns <= outside_ns)
 		return;
-	here->measured[here->n_measured++ % BUDGET_MEASUREMENTS] = inside_ns - outside_ns;
-	n = here->n_measured < BUDGET_MEASUREMENTS ? here->n_measured : BUDGET_MEASUREMENTS;
-	for (unsigned i = 0, at; i < n; i++) {
-		for (at = i; at > 0 && sorted[at - 1] > here->measured[i]; at--)
-			sorted[at] = sorted[at - 1];
-		sorted[at] = here->measured[i];
-	}
-	here->hooks_ns = sorted[(n - 1) / 2];
+	here->measured[here->next_measured] = inside_ns - outside_ns;
+	here->next_measured = (here->next_measured + 1) % BUDGET_MEASUREMENTS;
+	if (here->n_measured < BUDGET_MEASUREMENTS)
+		here->n_measured++;
+	memcpy(last, here->measured, sizeof(last));
+	here->hooks_ns = budget_median(last, here->n_measured);
 }
 
 /* Good enough to be in step with nothing: the upper half of a 64-bit linear congruential generator (Knuth's MMIX). */
