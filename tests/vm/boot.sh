@@ -10,7 +10,7 @@ version=$1 build=$2 tests=${3:-}
 here=$(cd "$(dirname "$0")" && pwd)
 
 qemu=${QEMU:-qemu-system-x86_64}
-read -ra flags <<<"${QEMU_FLAGS:--cpu max -accel tcg,thread=multi}"
+read -ra flags <<<"${QEMU_FLAGS:--cpu max -accel tcg,thread=single}"
 console=${CONSOLE:-ttyS0}
 pattern="^linux-image-$version\\.[0-9][^ ]*-${FLAVOUR:-cloud-amd64}\$"
 root_of_guest=${ROOT:-}
