@@ -263,7 +263,7 @@ struct block_totals block_tables_write(const struct block_tables *tables,
 /* ---- the probe ---- */
 
 /*
- * RQF_IO_STAT became one of an enumeration in 6.11 (8aa6eb0e2d2c), at first one without a name, which relocation by name
+ * RQF_IO_STAT became one of an enumeration in 6.11, at first one without a name, which relocation by name
  * cannot find; before, it was a macro.
  */
 static void note_io_stat(void *context, const char *name, int64_t value)

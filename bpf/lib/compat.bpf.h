@@ -119,7 +119,7 @@ static __always_inline bool task_uses_io_uring(struct task_struct *task)
 	return READ_ONLY(task_struct, task)->io_uring;
 }
 
-/* When TCP last sent or received a segment on this socket, which must be its; else, before 6.13, now. */
+/* When TCP last sent or received a segment on this socket, which must be its; now, where the kernel keeps no note. */
 static __always_inline __u64 tcp_clock_ns(struct sock *sk)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
