@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a wire protocol is: a const descriptor, one file each. The kernel copies the beginning and the end of what a socket call
+ * moves (bpf/streams.h); a decoder makes calls of it: requests with their operation, status and time. Decoders are
+ * pure: bytes in, calls out; no clock, no log, no global. Loop thread only.
+ *
+ * A decoder never guesses. What it joined midway, or cannot follow after a gap, it leaves out until it meets something that can only be the
+ * beginning of a message, and says so (protocol_unparsed()). Every length it reads is hostile. Memory per connection is
+ * bounded by PROTOCOL_MAX_STATE.
+ *
+ * Adding a protocol: probes/protocols/NAME.c, tests/unit/test_protocol_NAME.c, a corpus in tests/fuzz, a line in protocols.def,
+ * and its first bytes in bpf/lib/protocol_prefix.h.
+ */
+#ifndef LEADLINE_PROTOCOL_H
+#define LEADLINE_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PROTOCOL_MAX_STATE (64 * 1024) /* bytes a decoder may allocate for one connection */
+#define PROTOCOL_MAX_CALLS                                                                         \
+	1024 /* in flight on one connection; those beyond are counted, not timed */
+#define PROTOCOL_NAME_SIZE 32
+#define PROTOCOL_TEXT_SIZE 128
+
+/* What one socket call moved in one direction. */
+struct protocol_piece {
+	uint64_t ns; /* CLOCK_MONOTONIC */
+	uint64_t size; /* bytes moved */
+	const uint8_t *head; /* the first of them … */
+	size_t head_size; /* … so many; == size: all of them */
+	const uint8_t *tail; /* the last of them, where head does not reach */
+	size_t tail_size; /* head_size + tail_size <= size */
+	bool from_client;
+};
+
+/*
+ * The calls of a connection (calls.c), in the order they began. A decoder names one by a key of its choice: a stream id, a
+ * counter. A call that was not begun is ignored by all but protocol_begin().
+ */
+struct protocol_calls;
+
+void protocol_begin(struct protocol_calls *calls, uint64_t key, uint64_t ns);
+/*
+ * operation: of a bounded set ("SELECT", "GET", "HGETALL", "A"), upper case where the protocol does not care; "" unknown.
+ * target: a summary without literals ("SELECT orders", "/users/{id}", "shop.Cart/Add"); at most PROTOCOL_TEXT_SIZE - 1
+ * bytes are kept, cut at a character; what is not printable becomes '?'.
+ */
+void protocol_name(struct protocol_calls *calls, uint64_t key, const char *operation,
+		   const char *target);
+/* The first byte of its response. */
+void protocol_respond(struct protocol_calls *calls, uint64_t key, uint64_t ns);
+/* Its last byte. status: "" fine or without; else a bounded code ("42P01", "ERR", "5", "NXDOMAIN", "503"). */
+void protocol_end(struct protocol_calls *calls, uint64_t key, uint64_t ns, const char *status,
+		  bool is_error);
+/* It has no response, by the protocol's rules (one-way): it is as if it had never begun. */
+void protocol_forget(struct protocol_calls *calls, uint64_t key);
+/* The oldest call that has not ended: 0 and *ret_key, or -ENOENT. */
+int protocol_oldest(const struct protocol_calls *calls, uint64_t *ret_key);
+/* Calls in flight are given up: a gap makes it unknowable which response is whose. */
+void protocol_abandon(struct protocol_calls *calls);
+
+/* So many bytes of this direction could not be told apart, for one of these reasons. */
+enum protocol_unparsed {
+	PROTOCOL_TRUNCATED, /* beyond what the kernel copied */
+	PROTOCOL_MIDWAY, /* joined after the beginning, or after a gap */
+	PROTOCOL_MALFORMED, /* not this protocol, or beyond our limits */
+	PROTOCOL_UNPARSED_REASONS,
+};
+void protocol_unparsed(struct protocol_calls *calls, enum protocol_unparsed reason, uint64_t bytes);
+
+/*
+ * Which OpenTelemetry histogram its calls go to, and under which labels: see probes/requests_calls.c.
+ */
+enum protocol_family {
+	PROTOCOL_DATABASE, /* db_client_operation_duration_seconds, and the server's */
+	PROTOCOL_HTTP, /* operation: method; target: route; status: code */
+	PROTOCOL_RPC, /* target: "package.Service/Method"; status: gRPC code */
+	PROTOCOL_NAMES, /* dns_lookup_duration_seconds; operation: type asked for; status: response code */
+};
+
+struct protocol {
+	const char *
+		name; /* label value: "postgresql", as OpenTelemetry's db.system.name where there is one */
+	enum protocol_family family;
+	/*
+	 * A connection, seen from its first byte or not (midway). NULL: no memory. Exactly one decoder looks at a
+	 * connection: the kernel has classified it.
+	 */
+	void *(*open)(bool midway);
+	void (*close)(void *connection); /* NULL is fine */
+	/* Pieces come in order within a direction. */
+	void (*feed)(void *connection, const struct protocol_piece *piece,
+		     struct protocol_calls *calls);
+	/* Pieces of this direction were lost, it is not known how many. */
+	void (*gap)(void *connection, bool from_client, struct protocol_calls *calls);
+};
+
+/* All protocols, from protocols.def. */
+#define PROTOCOL(name) extern const struct protocol protocol_##name;
+#include "probes/protocols/protocols.def"
+#undef PROTOCOL
+
+#endif
