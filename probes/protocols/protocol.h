@@ -49,9 +49,19 @@ void protocol_begin(struct protocol_calls *calls, uint64_t key, uint64_t ns);
  */
 void protocol_name(struct protocol_calls *calls, uint64_t key, const char *operation,
 		   const char *target);
+/*
+ * This call is one of another protocol that is carried inside: gRPC in HTTP/2. It counts under that one's name and
+ * family. The other one's line in protocols.def may have the same functions.
+ */
+struct protocol;
+void protocol_become(struct protocol_calls *calls, uint64_t key, const struct protocol *inner);
 /* The first byte of its response. */
 void protocol_respond(struct protocol_calls *calls, uint64_t key, uint64_t ns);
-/* Its last byte. status: "" fine or without; else a bounded code ("42P01", "ERR", "5", "NXDOMAIN", "503"). */
+/*
+ * Its last byte. status: "" fine, without or unknown; else a bounded code ("42P01", "ERR", "5", "NXDOMAIN", "503"). is_error:
+ * as its client sees it. HTTP has a code for what went well, too, and a word when there was none ("cancelled", "refused",
+ * "reset"); whether a code is an error for the server, too, is for the reader of the calls to say.
+ */
 void protocol_end(struct protocol_calls *calls, uint64_t key, uint64_t ns, const char *status,
 		  bool is_error);
 /* It has no response, by the protocol's rules (one-way): it is as if it had never begun. */
