@@ -46,7 +46,7 @@ BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter $(W
 
 BPF_OBJECTS := $(BPF_NAMES:%=$(BUILD)/bpf/%.bpf.o)
 SKELETONS := $(BPF_NAMES:%=$(BUILD)/skel/%.skel.h)
-SOURCES	:= $(filter-out agent/main.c,$(wildcard agent/*.c agent/cli/*.c exporters/*.c probes/*.c))
+SOURCES	:= $(filter-out agent/main.c,$(wildcard agent/*.c agent/cli/*.c exporters/*.c probes/*.c probes/protocols/*.c))
 OBJECTS	:= $(SOURCES:%.c=$(BUILD)/obj/%.o)
 LIBRARY	:= $(BUILD)/libleadline.a
 

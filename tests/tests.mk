@@ -92,7 +92,7 @@ soak: deps-test
 .PHONY: soak
 
 # ---- make check: formatting, linters, warnings as errors under both compilers and for arm64 ----------------
-C_FILES := $(wildcard agent/*.[ch] agent/cli/*.[ch] bpf/*.[ch] bpf/lib/*.h exporters/*.[ch] probes/*.[ch] tests/*/*.[ch])
+C_FILES := $(wildcard agent/*.[ch] agent/cli/*.[ch] bpf/*.[ch] bpf/lib/*.h exporters/*.[ch] probes/*.[ch] probes/protocols/*.[ch] tests/*/*.[ch])
 SHELL_FILES := $(wildcard deploy/*.sh tests/*/*.sh .ci/run)
 
 check: deps-check

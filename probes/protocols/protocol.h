@@ -19,8 +19,8 @@
 #include <stdint.h>
 
 #define PROTOCOL_MAX_STATE (64 * 1024) /* bytes a decoder may allocate for one connection */
-#define PROTOCOL_MAX_CALLS                                                                         \
-	1024 /* in flight on one connection; those beyond are counted, not timed */
+/* in flight on one connection; those beyond are counted, not timed */
+#define PROTOCOL_MAX_CALLS 1024
 #define PROTOCOL_NAME_SIZE 32
 #define PROTOCOL_TEXT_SIZE 128
 
@@ -41,11 +41,12 @@ struct protocol_piece {
  */
 struct protocol_calls;
 
+/* The first byte of a call. Nothing happens when one of this key is in flight. */
 void protocol_begin(struct protocol_calls *calls, uint64_t key, uint64_t ns);
 /*
  * operation: of a bounded set ("SELECT", "GET", "HGETALL", "A"), upper case where the protocol does not care; "" unknown.
  * target: a summary without literals ("SELECT orders", "/users/{id}", "shop.Cart/Add"); at most PROTOCOL_TEXT_SIZE - 1
- * bytes are kept, cut at a character; what is not printable becomes '?'.
+ * bytes are kept, cut at a character; what is not printable becomes '?'. NULL leaves either as it is.
  */
 void protocol_name(struct protocol_calls *calls, uint64_t key, const char *operation,
 		   const char *target);
@@ -55,7 +56,10 @@ void protocol_name(struct protocol_calls *calls, uint64_t key, const char *opera
  */
 struct protocol;
 void protocol_become(struct protocol_calls *calls, uint64_t key, const struct protocol *inner);
-/* The first byte of its response. */
+/* So many more bytes of either direction were its own, for decoders that know. */
+void protocol_count(struct protocol_calls *calls, uint64_t key, uint64_t request_bytes,
+		    uint64_t response_bytes);
+/* The first byte of its response. Later ones are ignored. */
 void protocol_respond(struct protocol_calls *calls, uint64_t key, uint64_t ns);
 /*
  * Its last byte. status: "" fine, without or unknown; else a bounded code ("42P01", "ERR", "5", "NXDOMAIN", "503"). is_error:
@@ -66,8 +70,9 @@ void protocol_end(struct protocol_calls *calls, uint64_t key, uint64_t ns, const
 		  bool is_error);
 /* It has no response, by the protocol's rules (one-way): it is as if it had never begun. */
 void protocol_forget(struct protocol_calls *calls, uint64_t key);
-/* The oldest call that has not ended: 0 and *ret_key, or -ENOENT. */
-int protocol_oldest(const struct protocol_calls *calls, uint64_t *ret_key);
+bool protocol_is_in_flight(const struct protocol_calls *calls, uint64_t key);
+/* The oldest call that has not ended: 0 with *ret_key and, unless NULL, *ret_start_ns; or -ENOENT. */
+int protocol_oldest(const struct protocol_calls *calls, uint64_t *ret_key, uint64_t *ret_start_ns);
 /* Calls in flight are given up: a gap makes it unknowable which response is whose. */
 void protocol_abandon(struct protocol_calls *calls);
 
@@ -91,8 +96,8 @@ enum protocol_family {
 };
 
 struct protocol {
-	const char *
-		name; /* label value: "postgresql", as OpenTelemetry's db.system.name where there is one */
+	/* label value: "postgresql", as OpenTelemetry's db.system.name where there is one */
+	const char *name;
 	enum protocol_family family;
 	/*
 	 * A connection, seen from its first byte or not (midway). NULL: no memory. Exactly one decoder looks at a

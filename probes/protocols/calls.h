@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The calls of one connection, for whoever feeds its decoder: told of each call as it ends, and able to ask what is in
+ * flight and what was left out. Decoders see protocol.h only. Loop thread only.
+ */
+#ifndef LEADLINE_PROTOCOL_CALLS_H
+#define LEADLINE_PROTOCOL_CALLS_H
+
+#include "probes/protocols/protocol.h"
+
+#define PROTOCOL_NO_RESPONSE "no_response" /* status of a call whose connection ended first */
+
+/* A call that has ended. Valid during the callback. */
+struct protocol_call {
+	const char *operation, *target, *status; /* "" where unknown; printable UTF-8 */
+	bool is_error;
+	const struct protocol *inner; /* what it has become, or NULL: the connection's */
+	uint64_t start_ns; /* its first byte */
+	uint64_t first_byte_ns; /* of the response; 0: none was seen */
+	uint64_t end_ns; /* never before start_ns, nor before first_byte_ns */
+	uint64_t request_bytes, response_bytes; /* as far as the decoder counts them, else 0 */
+};
+
+typedef void (*protocol_ended)(void *context, const struct protocol_call *call);
+
+/* Since protocol_calls_new(): begun == ended + abandoned + forgotten + in flight. */
+struct protocol_counts {
+	uint64_t begun;
+	uint64_t ended; /* told to the callback */
+	uint64_t abandoned; /* after a gap it is unknown which response was theirs */
+	uint64_t forgotten; /* by the protocol's rules without response */
+	uint64_t dropped; /* not begun: PROTOCOL_MAX_CALLS were in flight, or no memory */
+	uint64_t unparsed_bytes[PROTOCOL_UNPARSED_REASONS];
+};
+
+/* NULL: no memory. A connection without calls in flight keeps little more than its counts. */
+struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context);
+/* The connection has ended: each call in flight ends now as an error of status PROTOCOL_NO_RESPONSE. */
+void protocol_calls_close(struct protocol_calls *calls, uint64_t ns);
+/* Without a word about calls in flight. NULL is fine. */
+void protocol_calls_free(struct protocol_calls *calls);
+
+const struct protocol_counts *protocol_calls_counts(const struct protocol_calls *calls);
+/* How many; with any, the start of the oldest in *ret_oldest_ns, which is untouched otherwise and may be NULL. */
+unsigned protocol_calls_in_flight(const struct protocol_calls *calls, uint64_t *ret_oldest_ns);
+
+#endif
