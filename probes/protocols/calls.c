@@ -34,6 +34,8 @@ struct protocol_calls {
 	unsigned n;
 	unsigned n_buckets; /* 0: there is no table */
 	struct call **buckets;
+	bool stopped;
+	enum protocol_unparsed why_stopped;
 	struct protocol_counts counts;
 };
 
@@ -285,6 +287,12 @@ void protocol_unparsed(struct protocol_calls *calls, enum protocol_unparsed reas
 	calls->counts.unparsed_bytes[reason] += bytes;
 }
 
+void protocol_stop(struct protocol_calls *calls, enum protocol_unparsed reason)
+{
+	calls->stopped = true;
+	calls->why_stopped = reason;
+}
+
 /* ---- for the one who feeds them: calls.h ---- */
 
 struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context)
@@ -323,4 +331,11 @@ unsigned protocol_calls_in_flight(const struct protocol_calls *calls, uint64_t *
 	if (calls->oldest && ret_oldest_ns)
 		*ret_oldest_ns = calls->oldest->start_ns;
 	return calls->n;
+}
+
+bool protocol_calls_stopped(const struct protocol_calls *calls, enum protocol_unparsed *ret_reason)
+{
+	if (calls->stopped)
+		*ret_reason = calls->why_stopped;
+	return calls->stopped;
 }

@@ -44,4 +44,7 @@ const struct protocol_counts *protocol_calls_counts(const struct protocol_calls 
 /* How many; with any, the start of the oldest in *ret_oldest_ns, which is untouched otherwise and may be NULL. */
 unsigned protocol_calls_in_flight(const struct protocol_calls *calls, uint64_t *ret_oldest_ns);
 
+/* Whether the decoder wants no more pieces, and in *ret_reason why; it may be fed nevertheless. */
+bool protocol_calls_stopped(const struct protocol_calls *calls, enum protocol_unparsed *ret_reason);
+
 #endif

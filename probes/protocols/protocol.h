@@ -81,9 +81,12 @@ enum protocol_unparsed {
 	PROTOCOL_TRUNCATED, /* beyond what the kernel copied */
 	PROTOCOL_MIDWAY, /* joined after the beginning, or after a gap */
 	PROTOCOL_MALFORMED, /* not this protocol, or beyond our limits */
+	PROTOCOL_ENCRYPTED, /* from here on */
 	PROTOCOL_UNPARSED_REASONS,
 };
 void protocol_unparsed(struct protocol_calls *calls, enum protocol_unparsed reason, uint64_t bytes);
+/* Nothing more can come of this connection, for that reason: its pieces need not be copied any more. */
+void protocol_stop(struct protocol_calls *calls, enum protocol_unparsed reason);
 
 /*
  * Which OpenTelemetry histogram its calls go to, and under which labels: see probes/requests_calls.c.
@@ -105,7 +108,10 @@ struct protocol {
 	 */
 	void *(*open)(bool midway);
 	void (*close)(void *connection); /* NULL is fine */
-	/* Pieces come in order within a direction. */
+	/*
+	 * Pieces come in order within a direction, and nearly so between the two: where one thread writes and another
+	 * reads, a response may come before its request. A decoder makes no more of it than of a gap.
+	 */
 	void (*feed)(void *connection, const struct protocol_piece *piece,
 		     struct protocol_calls *calls);
 	/* Pieces of this direction were lost, it is not known how many. */

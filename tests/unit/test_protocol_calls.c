@@ -272,6 +272,20 @@ static void unparsed_bytes_add_up_by_reason(void **state)
 	protocol_calls_free(calls);
 }
 
+static void a_decoder_can_have_enough(void **state)
+{
+	struct told told;
+	struct protocol_calls *calls = calls_new(&told);
+	enum protocol_unparsed reason = PROTOCOL_MIDWAY;
+
+	assert_false(protocol_calls_stopped(calls, &reason));
+	assert_int_equal(reason, PROTOCOL_MIDWAY);
+	protocol_stop(calls, PROTOCOL_ENCRYPTED);
+	assert_true(protocol_calls_stopped(calls, &reason));
+	assert_int_equal(reason, PROTOCOL_ENCRYPTED);
+	protocol_calls_free(calls);
+}
+
 static void text_is_printable_and_cut_at_a_character(void **state)
 {
 	struct told told;
@@ -321,6 +335,7 @@ int main(void)
 		cmocka_unit_test(a_close_ends_what_is_in_flight),
 		cmocka_unit_test(abandoned_calls_are_counted_not_told),
 		cmocka_unit_test(unparsed_bytes_add_up_by_reason),
+		cmocka_unit_test(a_decoder_can_have_enough),
 		cmocka_unit_test(text_is_printable_and_cut_at_a_character),
 	};
 
