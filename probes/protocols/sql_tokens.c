@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Tokens of SQL. PostgreSQL: "SQL Syntax", section 4.1 of its manual, with standard_conforming_strings; MySQL: "Language
+ * Structure" of its manual, without ANSI_QUOTES and NO_BACKSLASH_ESCAPES. A server set otherwise may have literals
+ * that end elsewhere; none becomes a name for that, as a name is taken only where a statement has one. Any thread.
+ */
+#include <string.h>
+#include "probes/protocols/sql_tokens.h"
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool begins_word(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c & 0x80);
+}
+
+static bool is_in_word(char c)
+{
+	return begins_word(c) || is_digit(c) || c == '$';
+}
+
+static bool is_space(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static size_t left(const struct sql_reader *reader)
+{
+	return reader->end - reader->at;
+}
+
+static bool is_at(const struct sql_reader *reader, const char *text)
+{
+	size_t size = strlen(text);
+
+	return left(reader) >= size && !memcmp(reader->at, text, size);
+}
+
+/* ---- what is between tokens ---- */
+
+static void skip_line(struct sql_reader *reader)
+{
+	const char *end = memchr(reader->at, '\n', left(reader));
+
+	reader->at = end ? end + 1 : reader->end;
+}
+
+static void skip_comment(struct sql_reader *reader)
+{
+	unsigned depth = 0;
+
+	do {
+		if (is_at(reader, "*/")) {
+			depth--;
+			reader->at += 2;
+		} else if (is_at(reader, "/*") && (!depth || reader->dialect == SQL_POSTGRESQL)) {
+			depth++;
+			reader->at += 2;
+		} else {
+			reader->at++;
+		}
+	} while (depth && reader->at < reader->end);
+}
+
+/* A comment whose text is executed: only its marks are skipped. Of MySQL, or of MariaDB alone. */
+static bool skip_mark(struct sql_reader *reader)
+{
+	if (is_at(reader, "/*!"))
+		reader->at += 3;
+	else if (is_at(reader, "/*M!"))
+		reader->at += 4;
+	else if (is_at(reader, "*/"))
+		reader->at += 2;
+	else
+		return false;
+	while (left(reader) && is_digit(*reader->at)) /* the version that it is for */
+		reader->at++;
+	return true;
+}
+
+static void skip_space(struct sql_reader *reader)
+{
+	while (left(reader)) {
+		if (is_space(*reader->at))
+			reader->at++;
+		else if (reader->dialect == SQL_MYSQL && skip_mark(reader))
+			continue;
+		else if (is_at(reader, "/*"))
+			skip_comment(reader);
+		else if (is_at(reader, "--") && (reader->dialect == SQL_POSTGRESQL ||
+						 left(reader) == 2 || is_space(reader->at[2])))
+			skip_line(reader);
+		else if (*reader->at == '#' && reader->dialect == SQL_MYSQL)
+			skip_line(reader);
+		else
+			return;
+	}
+}
+
+/* ---- tokens ---- */
+
+/* To after the closing quote; one that is doubled, or escaped, is part of the text. */
+static void read_quoted(struct sql_reader *reader, bool has_escapes)
+{
+	char quote = *reader->at++;
+
+	while (left(reader)) {
+		char c = *reader->at++;
+
+		if (c == '\\' && has_escapes && left(reader)) {
+			reader->at++;
+		} else if (c == quote) {
+			if (!left(reader) || *reader->at != quote)
+				return;
+			reader->at++;
+		}
+	}
+}
+
+/* $tag$ … $tag$; false: it is none. */
+static bool read_dollar_quoted(struct sql_reader *reader)
+{
+	const char *tag = reader->at, *end = tag + 1;
+	size_t size;
+
+	while (end < reader->end && is_in_word(*end) && *end != '$')
+		end++;
+	if (end == reader->end || *end != '$' || is_digit(tag[1]))
+		return false;
+	size = end + 1 - tag;
+	reader->at += size;
+	while (left(reader) >= size) {
+		reader->at = memchr(reader->at, '$', left(reader));
+		if (!reader->at || left(reader) < size)
+			break;
+		if (!memcmp(reader->at, tag, size)) {
+			reader->at += size;
+			return true;
+		}
+		reader->at++;
+	}
+	reader->at = reader->end;
+	return true;
+}
+
+static void read_while(struct sql_reader *reader, bool (*belongs)(char c))
+{
+	while (left(reader) && belongs(*reader->at))
+		reader->at++;
+}
+
+static bool is_in_number(char c)
+{
+	return is_in_word(c) || c == '.';
+}
+
+/* E'…' and the like: a letter and a string are one literal. */
+static bool has_prefix(const struct sql_reader *reader)
+{
+	return left(reader) >= 2 && reader->at[1] == '\'' && strchr("eEbBxXnN", *reader->at);
+}
+
+static enum sql_token_kind read_word(struct sql_reader *reader)
+{
+	bool has_escapes = reader->dialect == SQL_MYSQL || (*reader->at | 0x20) == 'e';
+
+	if (has_prefix(reader)) {
+		reader->at++;
+		read_quoted(reader, has_escapes);
+		return SQL_LITERAL;
+	}
+	read_while(reader, is_in_word);
+	return SQL_WORD;
+}
+
+static enum sql_token_kind read_kind(struct sql_reader *reader)
+{
+	bool is_mysql = reader->dialect == SQL_MYSQL;
+	char c = *reader->at;
+
+	if (begins_word(c))
+		return read_word(reader);
+	if (is_digit(c)) {
+		read_while(reader, is_in_number);
+		return SQL_LITERAL;
+	}
+	if (c == '\'' || (c == '"' && is_mysql)) {
+		read_quoted(reader, is_mysql);
+		return SQL_LITERAL;
+	}
+	if (c == '"' || (c == '`' && is_mysql)) {
+		read_quoted(reader, false);
+		return SQL_QUOTED;
+	}
+	if (c == '$' && !is_mysql) {
+		if (read_dollar_quoted(reader))
+			return SQL_LITERAL;
+		reader->at++;
+		read_while(reader, is_digit); /* $1 */
+		return SQL_LITERAL;
+	}
+	reader->at++;
+	return SQL_SIGN;
+}
+
+struct sql_token sql_read(struct sql_reader *reader)
+{
+	struct sql_token token = { .kind = SQL_END };
+
+	skip_space(reader);
+	token.text = reader->at;
+	if (left(reader))
+		token.kind = read_kind(reader);
+	token.size = reader->at - token.text;
+	token.is_cut = !left(reader) && !reader->is_whole;
+	return token;
+}
+
+struct sql_token sql_look(const struct sql_reader *reader)
+{
+	struct sql_reader copy = *reader;
+
+	return sql_read(&copy);
+}
