@@ -9,7 +9,7 @@
 
 #define PROBE_MAX_HOOKS	   16
 #define PROBE_MAX_MAPPINGS 16
-#define PROBE_MAX_LOSSES   8
+#define PROBE_MAX_LOSSES   16
 
 struct probe_mapping {
 	const char *map;

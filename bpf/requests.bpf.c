@@ -21,74 +21,11 @@
 #include "lib/emit.bpf.h"
 #include "lib/task.bpf.h"
 #include "lib/http1_call.bpf.h"
-#include "lib/http1.h"
 #include "requests_rows.bpf.h"
+#include "requests_connection.bpf.h"
+#include "requests_streams.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-#define PENDING_MAX 32 /* power of two; 8 bits count them */
-
-/* How often to look for the start of a request before taking a connection for something else. */
-#define ATTEMPTS_NEW	2
-#define ATTEMPTS_MIDWAY 1000 /* it may be in the middle of a long body */
-
-enum connection_role {
-	ROLE_SERVER = REQUESTS_SERVER,
-	ROLE_CLIENT = REQUESTS_CLIENT,
-	ROLE_UNDECIDED,
-	ROLE_IGNORED,
-};
-
-struct connection {
-	struct http1_stream request;
-	struct http1_stream response;
-	__u64 pending[PENDING_MAX]; /* requests without response: start in ns << 4 | method */
-	__u64 first_byte_ns; /* of the response under way */
-	__u64 last_ns; /* of response data, while only what follows tells its end */
-	union requests_key_word key; /* of the last request recorded … */
-	__u32 row; /* … and its row */
-	__u32 row_generation;
-	__u32 entity;
-	__u32 entity_epoch; /* when that was found */
-	__u32 slot; /* see forget_path() */
-	/* Calls yet to look at before the connection is ignored; 0 once a response started. */
-	__u16 attempts_left;
-	__u16 untracked; /* requests beyond PENDING_MAX */
-	__u8 role; /* enum connection_role */
-	__u8 head, tail; /* of `pending`; count on without end */
-	__u8 tentative_role; /* while undecided: of the bytes carried in `request` */
-	__u8 response_started; /* status is that of the oldest pending request */
-	__u8 request_lost;
-	__u8 response_lost;
-	/*
-	 * A client's other thread has read the whole response before the one that sent the request got to say so.
-	 */
-	__u8 early;
-};
-/* With the kernel's 72 bytes, an allocation of 512. */
-_Static_assert(sizeof(struct connection) <= 440, "connections would take 1 KiB each");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct connection);
-} connections SEC(".maps");
-
-/* Scratch of one hook run. */
-struct work {
-	struct http1_view view;
-	__u64 now_ns;
-	__u32 is_response;
-	__u32 pad;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct work);
-} works SEC(".maps");
 
 /* ---- what is recorded ---- */
 
@@ -199,31 +136,6 @@ static __always_inline void finish_lost_response(struct connection *connection)
 	connection->response_started = 0;
 }
 
-static __always_inline void ignore(struct connection *connection)
-{
-	connection->role = ROLE_IGNORED;
-	connection->head = connection->tail = 0;
-	connection->untracked = 0;
-}
-
-/* How long a connection relies on the entity of its process: 2^27 ns, 0.13 s. */
-#define ENTITY_EPOCH_SHIFT 27
-
-/* Returns false when the process is not to be looked at. */
-static __always_inline bool find_entity(struct connection *connection)
-{
-	struct task_state *task = task_state_of(bpf_get_current_task_btf());
-
-	if (!task) {
-		count_loss(LOSS_NO_TASK_STATE);
-		return true;
-	}
-	if (task->entity == ENTITY_EXCLUDED)
-		return false;
-	connection->entity = task->entity;
-	return true;
-}
-
 static __always_inline int request_started(struct connection *connection, struct work *work)
 {
 	__u64 start_ns = connection->request.began_ns ?: work->now_ns;
@@ -307,6 +219,8 @@ static __always_inline int framing_lost(struct connection *connection, struct wo
 
 	if (connection->role == ROLE_UNDECIDED) {
 		connection->request.phase = HTTP1_START;
+		if (!unreadable && find_protocol(connection, work))
+			return 1;
 		if (connection->attempts_left && --connection->attempts_left == 0)
 			ignore(connection);
 		return 1;
@@ -341,6 +255,8 @@ __noinline int requests_met(struct connection *connection, struct work *work, __
 		response_ended(connection, work);
 		if (events & HTTP1_TUNNEL) {
 			ignore(connection);
+			connection->role = ROLE_UNDECIDED; /* as if new: it may be HTTP/2 now */
+			connection->attempts_left = ATTEMPTS_NEW;
 			return 1;
 		}
 		expect_response(connection);
@@ -356,22 +272,6 @@ __noinline int requests_step(struct http1_stream *stream, struct http1_view *vie
 }
 
 /* ---- the hooks ---- */
-
-#define IPPROTO_TCP  6
-#define AF_INET	     2
-#define AF_INET6     10
-#define RCV_SHUTDOWN 1
-#define MSG_OOB	     0x1
-#define MSG_PEEK     0x2
-#define MSG_TRUNC    0x20
-#define MSG_ERRQUEUE 0x2000
-
-static __always_inline bool is_tcp(const struct sock *sk)
-{
-	__u16 family = sk->__sk_common.skc_family;
-
-	return (family == AF_INET || family == AF_INET6) && sk->sk_protocol == IPPROTO_TCP;
-}
 
 static __always_inline struct connection *connection_new(struct sock *sk, bool is_send)
 {
@@ -389,6 +289,7 @@ static __always_inline struct connection *connection_new(struct sock *sk, bool i
 		return NULL;
 	}
 	connection->attempts_left = is_new ? ATTEMPTS_NEW : ATTEMPTS_MIDWAY;
+	connection->midway = !is_new;
 	connection->response.is_response = 1;
 	connection->role = ROLE_UNDECIDED;
 	connection->tentative_role = is_send ? ROLE_CLIENT : ROLE_SERVER;
@@ -449,8 +350,10 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	struct walk walk;
 	bool is_lost = false;
 
-	if (!is_tcp(sk))
+	if (!is_tcp(sk)) {
+		datagram_moved(sk, size, is_send, readable);
 		return;
+	}
 	budget_count();
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection) {
@@ -458,7 +361,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		if (!connection)
 			return;
 	}
-	if (connection->role == ROLE_IGNORED)
+	if (connection->role >= ROLE_IGNORED)
 		goto count;
 	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 	if (!work)
@@ -518,11 +421,13 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 				       (stream->phase == HTTP1_START && stream->n_carried)))
 		stream->began_ns = work->now_ns;
 count:
-	count_bytes(connection->entity,
-		    connection->role > ROLE_CLIENT ? PROTOCOL_UNKNOWN
-		    : is_lost			   ? PROTOCOL_HTTP_UNPARSED
-						   : PROTOCOL_HTTP,
-		    size);
+	if (connection->role <= ROLE_CLIENT)
+		count_bytes(connection->entity, is_lost ? PROTOCOL_HTTP_UNPARSED : PROTOCOL_HTTP,
+			    size);
+	else if (connection->role == ROLE_STREAM)
+		stream_moved(sk, connection, size, is_send, readable);
+	else
+		count_bytes(connection->entity, PROTOCOL_UNKNOWN, size);
 }
 
 enum response_end {
@@ -537,7 +442,11 @@ static __always_inline void response_over(struct sock *sk, enum response_end how
 	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	__u64 now_ns;
 
-	if (!connection || connection->role > ROLE_CLIENT || connection->head == connection->tail)
+	if (!connection)
+		return;
+	if (connection->role == ROLE_STREAM && how == CLOSED)
+		stream_over(sk, connection);
+	if (connection->role > ROLE_CLIENT || connection->head == connection->tail)
 		return;
 	if (connection->role == ROLE_SERVER ? how == RECEIVED_ALL : how == SENT_ALL)
 		return;
@@ -647,15 +556,6 @@ int BPF_PROG(requests_destroy, struct sock *sk)
 	return 0;
 }
 
-static __always_inline void note_in_flight(struct requests_in_flight *row, enum requests_role role,
-					   __u64 start_ns, __u32 n)
-{
-	row->seen |= 1 << role;
-	row->count[role] += n;
-	if (!row->oldest_ns[role] || start_ns < row->oldest_ns[role])
-		row->oldest_ns[role] = start_ns;
-}
-
 /* All connections with requests in flight; the map in_flight was cleared before. */
 SEC("iter/bpf_sk_storage_map")
 int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
@@ -671,7 +571,11 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	/* ctx->value is the same, but may only be read at constant offsets */
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
-	if (!connection || connection->role > ROLE_CLIENT)
+	if (!connection)
+		return 0;
+	if (connection->role == ROLE_STREAM)
+		return stream_pass(sk, connection);
+	if (connection->role > ROLE_CLIENT)
 		return 0;
 	n = connection->tail - connection->head;
 	if (!n || n > PENDING_MAX)

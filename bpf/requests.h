@@ -87,6 +87,7 @@ enum requests_lost {
 struct requests_shared {
 	__u64 lost[REQUESTS_LOST_REASONS];
 	__u64 row_generation; /* counted up when rows were given back: what connections remember is void then */
+	__u64 streams; /* connections so far that speak something else than HTTP/1: the last one's number */
 };
 
 struct requests_settings {
@@ -98,6 +99,11 @@ struct requests_settings {
 	__u32 lanes;
 	__u32 shared; /* lanes are shared between CPUs */
 	__u32 max_entities;
+	/* of streams.h */
+	__u32 exchange_rows; /* per lane; of these, the first ones are "other", by protocol and role */
+	__u32 capture_bytes; /* copied at most from the beginning of a call */
+	__u32 protocols; /* bit per enum prefix_protocol: to be looked at */
+	__u32 copied_protocols; /* … and their calls to be copied */
 	/* Number of bounds in slots below: a slot holds at most one bound, so one comparison then tells the bucket. */
 	__u8 bounds_below[HIST3_SLOTS + 6];
 	__u64 bounds_ns[REQUESTS_BOUNDS + 2];

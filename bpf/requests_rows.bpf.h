@@ -128,4 +128,13 @@ static __always_inline void count_bytes(__u32 entity, enum requests_protocol pro
 		add(&row->http_unparsed, n);
 }
 
+static __always_inline void note_in_flight(struct requests_in_flight *row, enum requests_role role,
+					   __u64 start_ns, __u32 n)
+{
+	row->seen |= 1 << role;
+	row->count[role] += n;
+	if (!row->oldest_ns[role] || start_ns < row->oldest_ns[role])
+		row->oldest_ns[role] = start_ns;
+}
+
 #endif

@@ -11,8 +11,11 @@
 #include <time.h>
 #include "probes/probe.h"
 #include "probes/requests.h"
+#include "probes/requests_metrics.h"
+#include "probes/requests_protocols.h"
 #include "bpf/lib/http1_method.h"
 #include "bpf/lib/task.h"
+#include "bpf/streams.h"
 #include "requests.skel.h"
 
 PROBE_SKELETON(requests)
@@ -72,124 +75,6 @@ static const struct hook hooks[] = {
 	{ 0 },
 };
 
-/* ---- metrics ---- */
-
-/* The bounds of bpf/requests.h in seconds. */
-static const double bounds[] = {
-	.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025,
-	.05,	.075,	 .1,	 .25,	.5,	.75,   1,    2.5,   5,	  7.5, 10,
-};
-_Static_assert(sizeof(bounds) / sizeof(bounds[0]) == REQUESTS_BOUNDS,
-	       "the bounds are stated twice");
-
-#define REQUEST_LABELS                                                                             \
-	{                                                                                          \
-		"http_request_method", "http_response_status_code", "error_type", "url_scheme"     \
-	}
-
-static const struct metric_desc duration_max_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_http_server_request_duration_max_seconds",
-		.help = "The longest HTTP request served in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.merges_by_max = true,
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "leadline_http_client_request_duration_max_seconds",
-		.help = "The longest HTTP request made in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.merges_by_max = true,
-	},
-};
-
-static const struct metric_desc duration_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "http_server_request_duration_seconds",
-		.help = "HTTP requests served: from the arrival of the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &duration_max_metrics[REQUESTS_SERVER],
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "http_client_request_duration_seconds",
-		.help = "HTTP requests made: from sending the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &duration_max_metrics[REQUESTS_CLIENT],
-	},
-};
-
-static const struct metric_desc first_byte_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_http_server_time_to_first_byte_seconds",
-		.help = "HTTP requests served: from the arrival of the first byte to the first byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = { "http_request_method", "http_response_status_code" },
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "leadline_http_client_time_to_first_byte_seconds",
-		.help = "HTTP requests made: from sending the first byte to the first byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = { "http_request_method", "http_response_status_code" },
-	},
-};
-
-static const struct metric_desc in_flight_metric = {
-	.name = "leadline_requests_in_flight",
-	.help = "Requests that have no complete response yet",
-	.kind = METRIC_GAUGE,
-	.per_entity = true,
-	.labels = { "role" },
-};
-
-static const struct metric_desc oldest_metric = {
-	.name = "leadline_request_oldest_seconds",
-	.help = "How long the oldest request in flight has been so; 0 when there is none",
-	.unit = "seconds",
-	.kind = METRIC_GAUGE,
-	.per_entity = true,
-	.labels = { "role" },
-};
-
-static const struct metric_desc bytes_metric = {
-	.name = "leadline_socket_bytes_total",
-	.help = "Bytes through TCP sockets by protocol, and whether they could be told apart into messages",
-	.kind = METRIC_COUNTER,
-	.per_entity = true,
-	.labels = { "protocol", "parsed" },
-};
-
-static const struct metric_desc *const metrics[] = {
-	&duration_metrics[REQUESTS_SERVER],
-	&duration_metrics[REQUESTS_CLIENT],
-	&duration_max_metrics[REQUESTS_SERVER],
-	&duration_max_metrics[REQUESTS_CLIENT],
-	&first_byte_metrics[REQUESTS_SERVER],
-	&first_byte_metrics[REQUESTS_CLIENT],
-	&in_flight_metric,
-	&oldest_metric,
-	&bytes_metric,
-	NULL,
-};
-
 static const struct option_desc options[] = {
 	{
 		.key = "rows",
@@ -199,6 +84,55 @@ static const struct option_desc options[] = {
 		.max = 65536,
 		.help = "Combinations of entity, role, method, status and outcome kept apart; those beyond are counted as \"other\". "
 			"Memory: rows * CPUs (at most 8) * 3104 bytes. 0 is 512",
+	},
+	{
+		.key = "protocols",
+		.type = OPTION_STRING,
+		.fallback = REQUESTS_ALL_PROTOCOLS,
+		.check = requests_check_protocols,
+		.help = "other protocols than HTTP/1 to look for, separated by blanks",
+	},
+	{
+		.key = "capture_bytes",
+		.type = OPTION_BYTES,
+		.fallback = "4KiB",
+		.min = 0,
+		.max = STREAM_CAPTURE_MAX,
+		.help = "how much of the beginning of a call on such a connection is copied, to be decoded; 0: nothing is, exchanges are all there is of it",
+	},
+	{
+		.key = "ring_bytes",
+		.type = OPTION_BYTES,
+		.fallback = "2MiB",
+		.min = 16384,
+		.max = 64 << 20,
+		.help = "room for such copies on their way, rounded up to a power of two",
+	},
+	{
+		.key = "connections",
+		.type = OPTION_INT,
+		.fallback = "8192",
+		.min = 1,
+		.max = 1 << 20,
+		.help = "connections decoded at a time; beyond, the one that was silent longest makes room",
+	},
+	{
+		.key = "series",
+		.type = OPTION_INT,
+		.fallback = "1024",
+		.min = 16,
+		.max = 65536,
+		.help = "combinations of entity, role, operation, target and status of decoded calls kept apart, a quarter of them for one program's; "
+			"those beyond are counted under the target \"_OTHER\". Memory: up to 3 KiB each",
+	},
+	{
+		.key = "exchange_rows",
+		.type = OPTION_INT,
+		.fallback = "0",
+		.min = 0,
+		.max = 65536,
+		.help = "combinations of entity, role and protocol whose exchanges are kept apart; those beyond are counted as \"other\". "
+			"Memory: exchange_rows * (CPUs (at most 8) + 1) * 1056 bytes. 0 is 256",
 	},
 	{ 0 },
 };
@@ -320,12 +254,14 @@ static void write_row(struct metric_writer *writer, const struct requests_key *k
 		status,
 		error_type(key, status),
 		"http",
+		"", /* the route is not known … */
+		"", /* … nor whether the version is 1.0 or 1.1 */
 	};
 	enum requests_role role = key->role == REQUESTS_CLIENT ? REQUESTS_CLIENT : REQUESTS_SERVER;
 
 	if (key->status)
 		snprintf(status, sizeof(status), "%u", key->status);
-	metric_write_histogram(writer, &duration_metrics[role], key->entity, labels,
+	metric_write_histogram(writer, &requests_duration_metrics[role], key->entity, labels,
 			       &(struct histogram_view){
 				       .schema = HIST3_SCHEMA,
 				       .min_index = HIST3_MIN_INDEX,
@@ -336,7 +272,8 @@ static void write_row(struct metric_writer *writer, const struct requests_key *k
 				       .classic = sum->classic,
 			       });
 	if (sum->first_bytes)
-		metric_write_histogram(writer, &first_byte_metrics[role], key->entity, labels,
+		metric_write_histogram(writer, &requests_first_byte_metrics[role], key->entity,
+				       labels,
 				       &(struct histogram_view){
 					       .schema = HIST_SCHEMA,
 					       .min_index = HIST_MIN_INDEX,
@@ -350,10 +287,10 @@ static void write_row(struct metric_writer *writer, const struct requests_key *k
 static void write_bytes(const struct requests_tables *tables, struct metric_writer *writer,
 			uint32_t entity)
 {
-	static const char *const labels[][2] = {
-		{ "http", "true" },
-		{ "http", "false" },
-		{ "unknown", "false" },
+	static const char *const labels[][3] = {
+		{ "http", "true", "" },
+		{ "http", "false", "malformed" },
+		{ "unknown", "false", "unknown" },
 	};
 	uint64_t sums[3] = { 0 };
 
@@ -367,7 +304,8 @@ static void write_bytes(const struct requests_tables *tables, struct metric_writ
 	}
 	for (int i = 0; i < 3; i++)
 		if (sums[i])
-			metric_write(writer, &bytes_metric, entity, labels[i], (double)sums[i]);
+			metric_write(writer, &requests_bytes_metric, entity, labels[i],
+				     (double)sums[i]);
 }
 
 static void write_in_flight(const struct requests_tables *tables, struct metric_writer *writer,
@@ -377,9 +315,10 @@ static void write_in_flight(const struct requests_tables *tables, struct metric_
 	uint64_t oldest_ns = in_flight->oldest_ns[role];
 	const char *const labels[] = { role_names[role] };
 
-	metric_write(writer, &in_flight_metric, entity, labels, (double)in_flight->count[role]);
+	metric_write(writer, &requests_in_flight_metric, entity, labels,
+		     (double)in_flight->count[role]);
 	/* Of the clones of an entity that fell into one series the registry adds up; the age is rarely off then. */
-	metric_write(writer, &oldest_metric, entity, labels,
+	metric_write(writer, &requests_oldest_metric, entity, labels,
 		     oldest_ns && oldest_ns < now_ns ? (double)(now_ns - oldest_ns) / 1e9 : 0);
 }
 
@@ -461,23 +400,42 @@ uint64_t requests_tables_forget(const struct requests_tables *tables, uint32_t e
 struct requests_state {
 	struct requests_tables tables;
 	struct requests_shared *shared;
+	struct requests_protocols *protocols;
 	uint64_t forgotten; /* requests of entities that are gone */
 };
 
+/* Made when it is first asked for. NULL: no memory. */
+static struct requests_state *state_of(struct probe *probe)
+{
+	struct requests_state *state = probe_data(probe);
+
+	if (state)
+		return state;
+	state = calloc(1, sizeof(*state));
+	if (!state)
+		return NULL;
+	state->tables.lanes = requests_lanes_for(probe_cpus(probe));
+	state->tables.rows = requests_rows_for((unsigned)probe_option_int(probe, "rows"));
+	state->tables.entities = probe_max_entities(probe);
+	state->protocols = requests_protocols_new(probe, state->tables.lanes);
+	if (!state->protocols) {
+		free(state);
+		return NULL;
+	}
+	probe_set_data(probe, state);
+	return state;
+}
+
 static int requests_configure(struct probe *probe)
 {
-	struct requests_state *state = calloc(1, sizeof(*state));
+	struct requests_state *state = state_of(probe);
 	struct requests_settings *settings = &requests_skeleton(probe)->rodata->settings;
-	struct requests_tables *tables;
+	const struct requests_tables *tables;
 	int err;
 
 	if (!state)
 		return -ENOMEM;
-	probe_set_data(probe, state);
 	tables = &state->tables;
-	tables->lanes = requests_lanes_for(probe_cpus(probe));
-	tables->rows = requests_rows_for((unsigned)probe_option_int(probe, "rows"));
-	tables->entities = probe_max_entities(probe);
 	settings->lanes = tables->lanes;
 	settings->shared = tables->lanes < probe_cpus(probe);
 	settings->rows = tables->rows;
@@ -495,14 +453,20 @@ static int requests_configure(struct probe *probe)
 		err = probe_map_size(probe, "bytes", tables->lanes * tables->entities);
 	if (!err)
 		err = probe_map_size(probe, "in_flight", tables->entities);
+	if (!err)
+		err = requests_protocols_configure(state->protocols, settings);
 	return err;
 }
 
 static int requests_start(struct probe *probe)
 {
-	struct requests_state *state = probe_data(probe);
-	struct requests_tables *tables = &state->tables;
+	struct requests_state *state = state_of(probe);
+	struct requests_tables *tables;
+	int err;
 
+	if (!state)
+		return -ENOMEM;
+	tables = &state->tables;
 	tables->row = probe_rows(probe, "rows");
 	tables->key = probe_rows(probe, "row_keys");
 	tables->bytes = probe_rows(probe, "bytes");
@@ -511,7 +475,8 @@ static int requests_start(struct probe *probe)
 	if (!state->shared || !tables->row || !tables->key || !tables->bytes || !tables->in_flight)
 		return -errno;
 	/* Without the last row, which is never handed out. */
-	return probe_fill_free_rows(probe, "free_rows", tables->rows - 1);
+	err = probe_fill_free_rows(probe, "free_rows", tables->rows - 1);
+	return err ? err : requests_protocols_start(state->protocols);
 }
 
 /* Counts what is in flight. Returns when, or 0 when it could not. */
@@ -530,12 +495,20 @@ static uint64_t find_in_flight(struct probe *probe, const struct requests_tables
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static int requests_on_event(struct probe *probe, const void *data, size_t size)
+{
+	struct requests_state *state = probe_data(probe);
+
+	return requests_protocols_take_event(state->protocols, data, size);
+}
+
 static int requests_collect(struct probe *probe, struct metric_writer *writer)
 {
 	struct requests_state *state = probe_data(probe);
 	uint64_t now_ns = find_in_flight(probe, &state->tables);
 	uint64_t total = requests_tables_write(&state->tables, writer, now_ns);
 
+	total += requests_protocols_collect(state->protocols, writer);
 	probe_report_events(probe, total + state->forgotten);
 	for (int i = 0; i < REQUESTS_LOST_REASONS; i++)
 		probe_report_lost(probe, lost_names[i], load(&state->shared->lost[i]));
@@ -553,12 +526,16 @@ static void requests_forget_entity(struct probe *probe, uint32_t entity)
 	struct requests_state *state = probe_data(probe);
 
 	state->forgotten += requests_tables_forget(&state->tables, entity, give_back_row, probe);
+	state->forgotten += requests_protocols_forget(state->protocols, entity);
 	__atomic_fetch_add(&state->shared->row_generation, 1, __ATOMIC_RELEASE);
 }
 
 static void requests_destroy(struct probe *probe)
 {
-	free(probe_data(probe));
+	struct requests_state *state = probe_data(probe);
+
+	requests_protocols_free(state->protocols);
+	free(state);
 }
 
 const struct probe_desc probe_requests = {
@@ -567,10 +544,11 @@ const struct probe_desc probe_requests = {
 	.open = requests_open,
 	.close = requests_close,
 	.hooks = hooks,
-	.metrics = metrics,
+	.metrics = requests_metrics,
 	.options = options,
 	.configure = requests_configure,
 	.start = requests_start,
+	.on_event = requests_on_event,
 	.collect = requests_collect,
 	.forget_entity = requests_forget_entity,
 	.destroy = requests_destroy,

@@ -59,4 +59,17 @@ static __always_inline void event_submit(void *ring, void *event)
 	bpf_ringbuf_submit(event, half_full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
+/* Copies an event of any size into the ring; 0, or less than that with the loss counted. */
+static __always_inline long event_output(void *ring, void *event, __u64 size)
+{
+	bool half_full = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
+			 bpf_ringbuf_query(ring, BPF_RB_RING_SIZE);
+	long err = bpf_ringbuf_output(ring, event, size,
+				      half_full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+
+	if (err)
+		count_loss(LOSS_RING_FULL);
+	return err;
+}
+
 #endif

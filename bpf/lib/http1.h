@@ -60,12 +60,6 @@ struct http1_stream {
 	__u8 carried[HTTP1_CARRY];
 };
 
-/*
- * The loops below leave what they found in memory and forget it: each number of rounds that a register holds the
- * verifier would follow on to the end of the program.
- */
-#define http1_forget() asm volatile("" ::: "memory")
-
 /* All ones when two bytes are equal, else 0; without a branch. */
 http1_inline __u64 http1_equal(__u64 a, __u64 b)
 {

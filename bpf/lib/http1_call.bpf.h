@@ -25,6 +25,7 @@ enum {
 	NR_recvfrom = 45,
 	NR_sendmsg = 46,
 	NR_recvmsg = 47,
+	NR_sendmmsg = 307,
 	NR_preadv2 = 327,
 	NR_pwritev2 = 328
 };
@@ -38,6 +39,7 @@ enum {
 	NR_recvfrom = 207,
 	NR_sendmsg = 211,
 	NR_recvmsg = 212,
+	NR_sendmmsg = 269,
 	NR_preadv2 = 286,
 	NR_pwritev2 = 287
 };

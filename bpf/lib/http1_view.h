@@ -26,6 +26,12 @@
 #define http1_outline static inline
 #endif
 
+/*
+ * Loops leave what they found in memory and forget it: each number of rounds that a register holds the
+ * verifier would follow on to the end of the program.
+ */
+#define http1_forget() asm volatile("" ::: "memory")
+
 #define HTTP1_CARRY  40 /* longest unit carried over */
 #define HTTP1_WINDOW 1024 /* power of two */
 #define HTTP1_PAD    64 /* so that words can be read across the end of the data */

@@ -579,7 +579,7 @@ static void answer_pings(int s)
 static void ask_pings(int s)
 {
 	for (int i = 0; i < 101; i++) {
-		send_text(s, "*1\r\n$4\r\nPING\r\n");
+		send_text(s, "NICK someone\r\n");
 		receive_bytes(s, 7);
 	}
 	close(s);

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * A connection, as bpf/requests.bpf.c sees HTTP/1 on it; what else it may speak is in requests_streams.bpf.h. Its state is in
+ * socket storage and dies with the socket.
+ */
+#ifndef LEADLINE_REQUESTS_CONNECTION_BPF_H
+#define LEADLINE_REQUESTS_CONNECTION_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "lib/emit.bpf.h"
+#include "lib/http1.h"
+#include "lib/task.bpf.h"
+#include "requests.h"
+
+#define PENDING_MAX 32 /* power of two; 8 bits count them */
+
+/* How often to look for the start of a request before taking a connection for something else. */
+#define ATTEMPTS_NEW	2
+#define ATTEMPTS_MIDWAY 1000 /* it may be in the middle of a long body */
+
+enum connection_role {
+	ROLE_SERVER = REQUESTS_SERVER,
+	ROLE_CLIENT = REQUESTS_CLIENT,
+	ROLE_UNDECIDED,
+	ROLE_IGNORED,
+	ROLE_STREAM, /* speaks something else: see requests_streams.bpf.h */
+};
+
+struct connection {
+	struct http1_stream request;
+	struct http1_stream response;
+	__u64 pending[PENDING_MAX]; /* requests without response: start in ns << 4 | method */
+	__u64 first_byte_ns; /* of the response under way */
+	__u64 last_ns; /* of response data, while only what follows tells its end */
+	union requests_key_word key; /* of the last request recorded … */
+	__u32 row; /* … and its row */
+	__u32 row_generation;
+	__u32 entity;
+	__u32 entity_epoch; /* when that was found */
+	__u32 slot; /* see forget_path() */
+	/* Calls yet to look at before the connection is ignored; 0 once a response started. */
+	__u16 attempts_left;
+	__u16 untracked; /* requests beyond PENDING_MAX */
+	__u8 role; /* enum connection_role */
+	__u8 head, tail; /* of `pending`; count on without end */
+	__u8 tentative_role; /* while undecided: of the bytes carried in `request` */
+	__u8 response_started; /* status is that of the oldest pending request */
+	__u8 request_lost;
+	__u8 response_lost;
+	/*
+	 * A client's other thread has read the whole response before the one that sent the request got to say so.
+	 */
+	__u8 early : 1;
+	__u8 midway : 1; /* its beginning was not seen */
+};
+/* With the kernel's 72 bytes, an allocation of 512. */
+_Static_assert(sizeof(struct connection) <= 440, "connections would take 1 KiB each");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct connection);
+} connections SEC(".maps");
+
+/* Scratch of one hook run. */
+struct work {
+	struct http1_view view;
+	__u64 now_ns;
+	__u64 sk; /* address of the socket; not to be followed */
+	__u32 is_response;
+	/* of a call that is not HTTP/1's */
+	__u32 found; /* what it tells the connection to speak: prefix_classify() */
+	__u32 n_before; /* bytes of the calls before it that belong to it: `carried` of the request */
+	__u32 entity;
+	__u32 from_client;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct work);
+} works SEC(".maps");
+
+static __always_inline void ignore(struct connection *connection)
+{
+	connection->role = ROLE_IGNORED;
+	connection->head = connection->tail = 0;
+	connection->untracked = 0;
+}
+
+/* How long a connection relies on the entity of its process: 2^27 ns, 0.13 s. */
+#define ENTITY_EPOCH_SHIFT 27
+
+/* Returns false when the process is not to be looked at. */
+static __always_inline bool find_entity(struct connection *connection)
+{
+	struct task_state *task = task_state_of(bpf_get_current_task_btf());
+
+	if (!task) {
+		count_loss(LOSS_NO_TASK_STATE);
+		return true;
+	}
+	if (task->entity == ENTITY_EXCLUDED)
+		return false;
+	connection->entity = task->entity;
+	return true;
+}
+
+#define IPPROTO_TCP  6
+#define IPPROTO_UDP  17
+#define AF_INET	     2
+#define AF_INET6     10
+#define RCV_SHUTDOWN 1
+#define MSG_OOB	     0x1
+#define MSG_PEEK     0x2
+#define MSG_TRUNC    0x20
+#define MSG_ERRQUEUE 0x2000
+
+static __always_inline bool is_internet(const struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline bool is_tcp(const struct sock *sk)
+{
+	return is_internet(sk) && sk->sk_protocol == IPPROTO_TCP;
+}
+
+#endif

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Histograms of decoded calls; see requests_calls.h. */
+#include <stdlib.h>
+#include <string.h>
+#include "agent/hash.h"
+#include "bpf/lib/task.h"
+#include "probes/requests_calls.h"
+#include "probes/requests_metrics.h"
+
+#define OTHER "_OTHER"
+
+/* The beginning of a key; operation, target and status follow, each with its NUL. No padding. */
+struct key_head {
+	const struct protocol *protocol;
+	uint32_t entity;
+	uint16_t role;
+	uint16_t is_error;
+};
+#define KEY_SIZE (sizeof(struct key_head) + 3 * PROTOCOL_TEXT_SIZE)
+
+struct call_series {
+	UT_hash_handle hh;
+	uint64_t sum_ns, max_ns;
+	uint64_t slots[HIST3_SLOTS];
+	uint64_t classic[REQUESTS_BOUNDS + 1];
+	struct key_head head;
+	const char *operation, *target, *status; /* in the key */
+	char key[];
+};
+
+/* How many series one entity has in one role of one protocol. */
+struct owner {
+	UT_hash_handle hh;
+	struct key_head head; /* never an error */
+	unsigned n_series;
+};
+
+struct call_table {
+	struct call_series *series;
+	struct owner *owners;
+	unsigned max_series, n_series;
+	struct call_counts counts;
+};
+
+uint64_t call_table_bound(unsigned max_series)
+{
+	return (uint64_t)max_series *
+	       (sizeof(struct call_series) + KEY_SIZE + sizeof(struct owner) + 64);
+}
+
+struct call_table *call_table_new(unsigned max_series)
+{
+	struct call_table *table = calloc(1, sizeof(*table));
+
+	if (table)
+		table->max_series = max_series;
+	return table;
+}
+
+static void free_series(struct call_table *table, struct call_series *series)
+{
+	HASH_DEL(table->series, series);
+	table->n_series--;
+	free(series);
+}
+
+void call_table_free(struct call_table *table)
+{
+	struct call_series *series, *next;
+	struct owner *owner, *next_owner;
+
+	if (!table)
+		return;
+	HASH_ITER(hh, table->series, series, next)
+	free_series(table, series);
+	HASH_ITER(hh, table->owners, owner, next_owner)
+	{
+		HASH_DEL(table->owners, owner);
+		free(owner);
+	}
+	free(table);
+}
+
+/* ---- recording ---- */
+
+static size_t add_text(char *key, size_t at, const char *text)
+{
+	size_t size = strnlen(text, PROTOCOL_TEXT_SIZE - 1);
+
+	memcpy(key + at, text, size);
+	key[at + size] = '\0';
+	return at + size + 1;
+}
+
+static struct owner *owner_of(struct call_table *table, const struct key_head *of)
+{
+	struct key_head head = *of;
+	struct owner *owner;
+
+	head.is_error = 0;
+	HASH_FIND(hh, table->owners, &head, sizeof(head), owner);
+	if (owner)
+		return owner;
+	owner = calloc(1, sizeof(*owner));
+	if (!owner)
+		return NULL;
+	owner->head = head;
+	HASH_ADD(hh, table->owners, head, sizeof(owner->head), owner);
+	if (HASH_TOOK(owner))
+		return owner;
+	free(owner);
+	return NULL;
+}
+
+enum room {
+	ROOM_FREELY, /* within all bounds */
+	ROOM_FOLDED, /* for one without a target of its own: within the bound of all */
+	ROOM_ALWAYS, /* for "other", of which there are few */
+};
+
+/* The series of a key, made where there is room; NULL where there is none. */
+static struct call_series *series_of(struct call_table *table, const struct key_head *head,
+				     const char *operation, const char *target, const char *status,
+				     enum room room)
+{
+	char key[KEY_SIZE];
+	size_t target_at, status_at, size;
+	struct call_series *series;
+	struct owner *owner;
+
+	memcpy(key, head, sizeof(*head));
+	target_at = add_text(key, sizeof(*head), operation);
+	status_at = add_text(key, target_at, target);
+	size = add_text(key, status_at, status);
+	HASH_FIND(hh, table->series, key, size, series);
+	if (series)
+		return series;
+	if (room != ROOM_ALWAYS && table->n_series >= table->max_series)
+		return NULL;
+	owner = owner_of(table, head);
+	if (!owner || (room == ROOM_FREELY && owner->n_series >= (table->max_series + 3) / 4))
+		return NULL;
+	series = calloc(1, sizeof(*series) + size);
+	if (!series)
+		return NULL;
+	series->head = *head;
+	memcpy(series->key, key, size);
+	series->operation = series->key + sizeof(*head);
+	series->target = series->key + target_at;
+	series->status = series->key + status_at;
+	HASH_ADD_KEYPTR(hh, table->series, series->key, size, series);
+	if (!HASH_TOOK(series)) {
+		free(series);
+		return NULL;
+	}
+	owner->n_series++;
+	table->n_series++;
+	return series;
+}
+
+static void record_duration(struct call_series *series, uint64_t ns)
+{
+	static const uint64_t bounds_ns[] = REQUESTS_BOUNDS_NS;
+	size_t bucket = 0;
+
+	while (bucket < REQUESTS_BOUNDS && ns > bounds_ns[bucket])
+		bucket++;
+	series->classic[bucket]++;
+	series->slots[hist3_slot(ns)]++;
+	series->sum_ns += ns;
+	if (ns > series->max_ns)
+		series->max_ns = ns;
+}
+
+void call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
+		       const struct protocol *protocol, const struct protocol_call *call)
+{
+	struct key_head head = {
+		.protocol = call->inner ? call->inner : protocol,
+		.entity = entity,
+		.role = (uint16_t)role,
+		.is_error = call->is_error,
+	};
+	struct call_series *series =
+		series_of(table, &head, call->operation, call->target, call->status, ROOM_FREELY);
+
+	if (!series) {
+		table->counts.folded++;
+		series = series_of(table, &head, call->operation, OTHER, call->status, ROOM_FOLDED);
+	}
+	if (!series) {
+		head.entity = ENTITY_OTHER;
+		series = series_of(table, &head, OTHER, "", "", ROOM_ALWAYS);
+	}
+	if (!series) {
+		table->counts.lost++;
+		return;
+	}
+	table->counts.recorded++;
+	record_duration(series, call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0);
+}
+
+void call_table_forget(struct call_table *table, uint32_t entity)
+{
+	struct call_series *series, *next;
+	struct owner *owner, *next_owner;
+
+	HASH_ITER(hh, table->series, series, next)
+	if (series->head.entity == entity)
+		free_series(table, series);
+	HASH_ITER(hh, table->owners, owner, next_owner)
+	{
+		if (owner->head.entity != entity)
+			continue;
+		HASH_DEL(table->owners, owner);
+		free(owner);
+	}
+}
+
+const struct call_counts *call_table_counts(const struct call_table *table)
+{
+	return &table->counts;
+}
+
+/* ---- writing ---- */
+
+/* OpenTelemetry's error.type: the status where there is one. */
+static const char *error_type(const struct call_series *series)
+{
+	if (!series->head.is_error)
+		return "";
+	return *series->status ? series->status : OTHER;
+}
+
+/* A status of HTTP is a number, unless there was no response; 4xx is no error of the server's. */
+static void http_labels(const struct call_series *series, const char **labels)
+{
+	const char *status = series->status;
+	bool is_code = status[0] >= '1' && status[0] <= '9' && strlen(status) == 3;
+	bool is_error = is_code ? status[0] >= (series->head.role == REQUESTS_SERVER ? '5' : '4')
+				: series->head.is_error;
+
+	labels[0] = *series->operation ? series->operation : OTHER;
+	labels[1] = is_code ? status : "";
+	labels[2] = !is_error ? "" : *status ? status : OTHER;
+	labels[3] = "http";
+	labels[4] = series->target;
+	labels[5] = "2";
+}
+
+static bool is_no_response(const char *status)
+{
+	return !strcmp(status, PROTOCOL_NO_RESPONSE);
+}
+
+static void call_labels(const struct call_series *series, const char **labels)
+{
+	const char *code = is_no_response(series->status) ? "" : series->status;
+
+	switch (series->head.protocol->family) {
+	case PROTOCOL_DATABASE:
+		labels[0] = series->head.protocol->name;
+		labels[1] = series->operation;
+		labels[2] = series->target;
+		labels[3] = code;
+		labels[4] = error_type(series);
+		break;
+	case PROTOCOL_HTTP:
+		http_labels(series, labels);
+		break;
+	case PROTOCOL_RPC:
+		labels[0] = series->head.protocol->name;
+		labels[1] = series->target;
+		labels[2] = code;
+		labels[3] = error_type(series);
+		break;
+	case PROTOCOL_NAMES:
+		labels[0] = series->operation;
+		labels[1] = code;
+		labels[2] = error_type(series);
+		break;
+	}
+}
+
+void call_table_write(struct call_table *table, struct metric_writer *writer)
+{
+	for (struct call_series *series = table->series; series; series = series->hh.next) {
+		const char *labels[METRIC_MAX_LABELS] = { 0 };
+		enum requests_role role = series->head.role;
+
+		call_labels(series, labels);
+		metric_write_histogram(writer,
+				       requests_call_metric(series->head.protocol->family, role),
+				       series->head.entity, labels,
+				       &(struct histogram_view){
+					       .schema = HIST3_SCHEMA,
+					       .min_index = HIST3_MIN_INDEX,
+					       .n_slots = HIST3_SLOTS,
+					       .slots = series->slots,
+					       .sum = (double)series->sum_ns / 1e9,
+					       .max = (double)series->max_ns / 1e9,
+					       .classic = series->classic,
+				       });
+		series->max_ns = 0;
+	}
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls that decoders (probes/protocols) have seen end, as histograms: a series for each entity, role, protocol, operation,
+ * target and status. Bounded: of one entity's protocol, targets beyond its share are folded into the target "_OTHER", and when there
+ * is no room at all a call goes to the entity "other". Loop thread only.
+ */
+#ifndef LEADLINE_REQUESTS_CALLS_H
+#define LEADLINE_REQUESTS_CALLS_H
+
+#include <stdint.h>
+#include "agent/metric.h"
+#include "bpf/requests.h"
+#include "probes/protocols/calls.h"
+
+struct call_table;
+
+/* The most memory a table of so many series takes. */
+uint64_t call_table_bound(unsigned max_series);
+
+struct call_table *call_table_new(unsigned max_series); /* NULL: no memory */
+void call_table_free(struct call_table *table); /* NULL is fine */
+
+void call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
+		       const struct protocol *protocol, const struct protocol_call *call);
+/* Writes all as series and starts the maxima anew. */
+void call_table_write(struct call_table *table, struct metric_writer *writer);
+/* Drops all series of an entity. */
+void call_table_forget(struct call_table *table, uint32_t entity);
+
+struct call_counts {
+	uint64_t recorded;
+	uint64_t folded; /* of these, under a target or an entity that stands for others */
+	uint64_t lost; /* not recorded: no memory */
+};
+const struct call_counts *call_table_counts(const struct call_table *table);
+
+#endif

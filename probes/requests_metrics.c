@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the requests probe exports. Names and labels are OpenTelemetry's where it has some. Only constants. */
+#include <stddef.h>
+#include "probes/requests_metrics.h"
+
+/* The bounds of bpf/requests.h in seconds. */
+static const double bounds[] = {
+	.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025,
+	.05,	.075,	 .1,	 .25,	.5,	.75,   1,    2.5,   5,	  7.5, 10,
+};
+_Static_assert(sizeof(bounds) / sizeof(bounds[0]) == REQUESTS_BOUNDS,
+	       "the bounds are stated twice");
+
+#define REQUEST_LABELS                                                                             \
+	{                                                                                          \
+		"http_request_method", "http_response_status_code", "error_type", "url_scheme",    \
+			"http_route", "network_protocol_version"                                   \
+	}
+
+static const struct metric_desc duration_max_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_http_server_request_duration_max_seconds",
+		.help = "The longest HTTP request served in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.merges_by_max = true,
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "leadline_http_client_request_duration_max_seconds",
+		.help = "The longest HTTP request made in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.merges_by_max = true,
+	},
+};
+
+const struct metric_desc requests_duration_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "http_server_request_duration_seconds",
+		.help = "HTTP requests served: from the arrival of the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &duration_max_metrics[REQUESTS_SERVER],
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "http_client_request_duration_seconds",
+		.help = "HTTP requests made: from sending the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = REQUEST_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &duration_max_metrics[REQUESTS_CLIENT],
+	},
+};
+
+const struct metric_desc requests_first_byte_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_http_server_time_to_first_byte_seconds",
+		.help = "HTTP requests served: from the arrival of the first byte to the first byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = { "http_request_method", "http_response_status_code" },
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "leadline_http_client_time_to_first_byte_seconds",
+		.help = "HTTP requests made: from sending the first byte to the first byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = { "http_request_method", "http_response_status_code" },
+	},
+};
+
+const struct metric_desc requests_in_flight_metric = {
+	.name = "leadline_requests_in_flight",
+	.help = "Requests that have no complete response yet",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.labels = { "role" },
+};
+
+const struct metric_desc requests_oldest_metric = {
+	.name = "leadline_request_oldest_seconds",
+	.help = "How long the oldest request in flight has been so; 0 when there is none",
+	.unit = "seconds",
+	.kind = METRIC_GAUGE,
+	.per_entity = true,
+	.labels = { "role" },
+};
+
+const struct metric_desc requests_bytes_metric = {
+	.name = "leadline_socket_bytes_total",
+	.help = "Bytes through TCP sockets, and of names over UDP, by protocol, and whether they could be told apart into messages: if not, why",
+	.kind = METRIC_COUNTER,
+	.per_entity = true,
+	.labels = { "protocol", "parsed", "reason" },
+};
+
+const struct metric_desc requests_exchange_metric = {
+	.name = "leadline_exchange_duration_seconds",
+	.help = "Exchanges on connections that speak no HTTP/1, as the turns tell: from the first byte of what a client says to the last of the answer. Requests sent "
+		"before an answer are one. Needs no decoding, so it is all there is of TLS",
+	.unit = "seconds",
+	.kind = METRIC_HISTOGRAM,
+	.per_entity = true,
+	.labels = { "role", "protocol" },
+};
+
+/* ---- decoded calls ---- */
+
+#define DATABASE_LABELS                                                                            \
+	{                                                                                          \
+		"db_system_name", "db_operation_name", "db_query_summary",                         \
+			"db_response_status_code", "error_type"                                    \
+	}
+
+static const struct metric_desc database_max_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_db_server_operation_duration_max_seconds",
+		.help = "The longest database operation served in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = DATABASE_LABELS,
+		.merges_by_max = true,
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "leadline_db_client_operation_duration_max_seconds",
+		.help = "The longest database operation asked for in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = DATABASE_LABELS,
+		.merges_by_max = true,
+	},
+};
+
+static const struct metric_desc database_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_db_server_operation_duration_seconds",
+		.help = "Database operations served: from the arrival of the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = DATABASE_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &database_max_metrics[REQUESTS_SERVER],
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "db_client_operation_duration_seconds",
+		.help = "Database operations: from sending the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = DATABASE_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &database_max_metrics[REQUESTS_CLIENT],
+	},
+};
+
+#define RPC_LABELS                                                                                 \
+	{                                                                                          \
+		"rpc_system_name", "rpc_method", "rpc_response_status_code", "error_type"          \
+	}
+
+static const struct metric_desc rpc_max_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_rpc_server_call_duration_max_seconds",
+		.help = "The longest remote procedure call served in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = RPC_LABELS,
+		.merges_by_max = true,
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "leadline_rpc_client_call_duration_max_seconds",
+		.help = "The longest remote procedure call made in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = RPC_LABELS,
+		.merges_by_max = true,
+	},
+};
+
+static const struct metric_desc rpc_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "rpc_server_call_duration_seconds",
+		.help = "Remote procedure calls served: from the arrival of the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = RPC_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &rpc_max_metrics[REQUESTS_SERVER],
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "rpc_client_call_duration_seconds",
+		.help = "Remote procedure calls made: from sending the first byte to the last byte of the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = RPC_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &rpc_max_metrics[REQUESTS_CLIENT],
+	},
+};
+
+#define NAMES_LABELS                                                                               \
+	{                                                                                          \
+		"dns_question_type", "dns_response_code", "error_type"                             \
+	}
+
+static const struct metric_desc names_max_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_dns_server_lookup_duration_max_seconds",
+		.help = "The longest lookup served in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = NAMES_LABELS,
+		.merges_by_max = true,
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "leadline_dns_lookup_duration_max_seconds",
+		.help = "The longest lookup of a name in this minute and the one before",
+		.unit = "seconds",
+		.kind = METRIC_GAUGE,
+		.per_entity = true,
+		.labels = NAMES_LABELS,
+		.merges_by_max = true,
+	},
+};
+
+static const struct metric_desc names_metrics[REQUESTS_ROLES] = {
+	[REQUESTS_SERVER] = {
+		.name = "leadline_dns_server_lookup_duration_seconds",
+		.help = "Names looked up for others, by the type asked for: from the query to the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = NAMES_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &names_max_metrics[REQUESTS_SERVER],
+	},
+	[REQUESTS_CLIENT] = {
+		.name = "dns_lookup_duration_seconds",
+		.help = "Names looked up, by the type asked for: from the query to the response",
+		.unit = "seconds",
+		.kind = METRIC_HISTOGRAM,
+		.per_entity = true,
+		.labels = NAMES_LABELS,
+		.bounds = bounds,
+		.n_bounds = REQUESTS_BOUNDS,
+		.worst = &names_max_metrics[REQUESTS_CLIENT],
+	},
+};
+
+const struct metric_desc *requests_call_metric(enum protocol_family family, enum requests_role role)
+{
+	static const struct metric_desc *const metrics[] = {
+		[PROTOCOL_DATABASE] = database_metrics,
+		[PROTOCOL_HTTP] = requests_duration_metrics,
+		[PROTOCOL_RPC] = rpc_metrics,
+		[PROTOCOL_NAMES] = names_metrics,
+	};
+
+	return &metrics[family][role];
+}
+
+#define BOTH(metrics) &(metrics)[REQUESTS_SERVER], &(metrics)[REQUESTS_CLIENT]
+
+const struct metric_desc *const requests_metrics[] = {
+	BOTH(requests_duration_metrics),
+	BOTH(duration_max_metrics),
+	BOTH(requests_first_byte_metrics),
+	BOTH(database_metrics),
+	BOTH(database_max_metrics),
+	BOTH(rpc_metrics),
+	BOTH(rpc_max_metrics),
+	BOTH(names_metrics),
+	BOTH(names_max_metrics),
+	&requests_exchange_metric,
+	&requests_in_flight_metric,
+	&requests_oldest_metric,
+	&requests_bytes_metric,
+	NULL,
+};

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The metrics of the requests probe: descriptors only. */
+#ifndef LEADLINE_REQUESTS_METRICS_H
+#define LEADLINE_REQUESTS_METRICS_H
+
+#include "agent/metric.h"
+#include "bpf/requests.h"
+#include "probes/protocols/protocol.h"
+
+/* Labels: method, status, error type, scheme, route, version of HTTP. */
+extern const struct metric_desc requests_duration_metrics[REQUESTS_ROLES];
+/* Labels: method, status. */
+extern const struct metric_desc requests_first_byte_metrics[REQUESTS_ROLES];
+extern const struct metric_desc requests_in_flight_metric, requests_oldest_metric;
+/* Labels: protocol, parsed, reason. */
+extern const struct metric_desc requests_bytes_metric;
+/* Labels: role, protocol. */
+extern const struct metric_desc requests_exchange_metric;
+
+/*
+ * Where decoded calls go. Labels, DATABASE: system, operation, summary, status, error type; HTTP: as above; RPC: system,
+ * method, status, error type; NAMES: type, response code, error type.
+ */
+const struct metric_desc *requests_call_metric(enum protocol_family family,
+					       enum requests_role role);
+
+extern const struct metric_desc *const requests_metrics[]; /* all, NULL-terminated */
+
+#endif

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Other protocols than HTTP/1 in the requests probe; see requests_protocols.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "probes/probe.h"
+#include "probes/requests_exchanges.h"
+#include "probes/requests_metrics.h"
+#include "probes/requests_protocols.h"
+#include "probes/requests_streams.h"
+
+#define DEFAULT_ROWS 256
+#define MIN_ROWS     (EXCHANGE_FIRST_ROW + 16)
+
+struct requests_protocols {
+	struct probe *probe;
+	struct exchange_tables tables;
+	struct call_table *calls;
+	struct streams *streams;
+	uint32_t copied; /* bit per enum prefix_protocol */
+};
+
+/* ---- the option ---- */
+
+static bool next_word(const char **text, const char **ret_word, size_t *ret_length)
+{
+	*ret_word = *text + strspn(*text, " ");
+	*ret_length = strcspn(*ret_word, " ");
+	*text = *ret_word + *ret_length;
+	return *ret_length > 0;
+}
+
+/* Those of the kernel side's classes that have this name; 0: none. */
+static uint32_t protocols_named(const char *word, size_t length)
+{
+	uint32_t mask = 0;
+
+	for (unsigned number = 0; number < PREFIX_PROTOCOLS; number++) {
+		const char *name = stream_protocol_name(number);
+
+		if (*name && strlen(name) == length && !strncmp(name, word, length))
+			mask |= 1U << number;
+	}
+	return mask;
+}
+
+int requests_check_protocols(const char *text, char *error, size_t error_size)
+{
+	char name[32], quoted[OPTION_QUOTE_SIZE];
+	const char *word;
+	size_t length;
+
+	while (next_word(&text, &word, &length)) {
+		if (protocols_named(word, length))
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)length, word);
+		snprintf(error, error_size, "%s is no protocol that is told apart; these are: %s",
+			 option_quote(name, quoted), REQUESTS_ALL_PROTOCOLS);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static uint32_t protocols_wanted(const char *text)
+{
+	uint32_t mask = 0;
+	const char *word;
+	size_t length;
+
+	while (next_word(&text, &word, &length))
+		mask |= protocols_named(word, length);
+	return mask;
+}
+
+/* ---- its life ---- */
+
+struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes)
+{
+	struct requests_protocols *protocols = calloc(1, sizeof(*protocols));
+	unsigned rows = (unsigned)probe_option_int(probe, "exchange_rows");
+
+	if (!protocols)
+		return NULL;
+	protocols->probe = probe;
+	protocols->tables.lanes = lanes + 1; /* the last: of the pass over live connections */
+	protocols->tables.rows = !rows ? DEFAULT_ROWS : rows > MIN_ROWS ? rows : MIN_ROWS;
+	protocols->calls = call_table_new((unsigned)probe_option_int(probe, "series"));
+	if (protocols->calls)
+		protocols->streams = streams_new((unsigned)probe_option_int(probe, "connections"),
+						 probe_max_entities(probe), protocols->calls);
+	if (protocols->streams)
+		return protocols;
+	requests_protocols_free(protocols);
+	return NULL;
+}
+
+void requests_protocols_free(struct requests_protocols *protocols)
+{
+	if (!protocols)
+		return;
+	streams_free(protocols->streams);
+	call_table_free(protocols->calls);
+	free(protocols);
+}
+
+int requests_protocols_configure(struct requests_protocols *protocols,
+				 struct requests_settings *settings)
+{
+	struct probe *probe = protocols->probe;
+	const struct exchange_tables *tables = &protocols->tables;
+	int err;
+
+	settings->exchange_rows = tables->rows;
+	settings->capture_bytes = (uint32_t)probe_option_int(probe, "capture_bytes");
+	settings->protocols = protocols_wanted(probe_option_string(probe, "protocols"));
+	if (settings->capture_bytes)
+		settings->copied_protocols = settings->protocols & streams_decodable();
+	protocols->copied = settings->copied_protocols;
+	err = probe_map_size(probe, "exchange_rows", tables->lanes * tables->rows);
+	if (!err)
+		err = probe_map_size(probe, "exchange_keys", tables->rows);
+	if (!err)
+		err = probe_map_size(probe, "row_of_exchange", tables->rows);
+	if (!err)
+		err = probe_map_size(probe, "free_exchange_rows", tables->rows);
+	if (!err) /* unused, the smallest there is */
+		err = probe_map_size(
+			probe, "events",
+			protocols->copied ? (unsigned)probe_option_int(probe, "ring_bytes") : 4096);
+	return err;
+}
+
+int requests_protocols_start(struct requests_protocols *protocols)
+{
+	struct exchange_tables *tables = &protocols->tables;
+	int err = 0;
+
+	tables->row = probe_rows(protocols->probe, "exchange_rows");
+	tables->key = probe_rows(protocols->probe, "exchange_keys");
+	if (!tables->row || !tables->key)
+		return -errno;
+	for (uint32_t row = EXCHANGE_FIRST_ROW; row < tables->rows && !err; row++)
+		err = probe_free_row(protocols->probe, "free_exchange_rows", row);
+	return err;
+}
+
+int requests_protocols_take_event(struct requests_protocols *protocols, const void *data,
+				  size_t size)
+{
+	return streams_take_event(protocols->streams, data, size);
+}
+
+/* ---- series ---- */
+
+struct bytes_context {
+	const struct requests_protocols *protocols;
+	struct metric_writer *writer;
+};
+
+static void write_bytes(struct metric_writer *writer, uint32_t entity, unsigned protocol,
+			const char *parsed, const char *reason, uint64_t bytes)
+{
+	const char *const labels[] = { stream_protocol_name(protocol), parsed, reason };
+
+	if (bytes)
+		metric_write(writer, &requests_bytes_metric, entity, labels, (double)bytes);
+}
+
+static void write_exchange_bytes(void *context, const struct exchange_bytes *bytes)
+{
+	const struct bytes_context *of = context;
+
+	if (of->protocols->copied >> bytes->protocol & 1)
+		write_bytes(of->writer, bytes->entity, bytes->protocol, "false", "lost",
+			    bytes->lost_bytes);
+	else
+		write_bytes(of->writer, bytes->entity, bytes->protocol, "false",
+			    bytes->protocol == PREFIX_TLS ? "tls" : "not_decoded", bytes->bytes);
+}
+
+static void write_stream_bytes(void *context, const struct stream_bytes *bytes)
+{
+	static const char *const reasons[PROTOCOL_UNPARSED_REASONS] = {
+		[PROTOCOL_TRUNCATED] = "truncated",
+		[PROTOCOL_MIDWAY] = "midway",
+		[PROTOCOL_MALFORMED] = "malformed",
+	};
+	const struct bytes_context *of = context;
+
+	write_bytes(of->writer, bytes->entity, bytes->protocol, "true", "", bytes->parsed);
+	for (int i = 0; i < PROTOCOL_UNPARSED_REASONS; i++)
+		write_bytes(of->writer, bytes->entity, bytes->protocol, "false", reasons[i],
+			    bytes->unparsed[i]);
+}
+
+static void report_losses(const struct requests_protocols *protocols)
+{
+	const struct stream_counts *counts = streams_counts(protocols->streams);
+	const struct call_counts *calls = call_table_counts(protocols->calls);
+	struct probe *probe = protocols->probe;
+
+	probe_report_lost(probe, "gap", counts->gaps);
+	probe_report_lost(probe, "connection_evicted", counts->evicted);
+	probe_report_lost(probe, "call_abandoned", counts->abandoned);
+	probe_report_lost(probe, "calls_full", counts->dropped);
+	probe_report_lost(probe, "series_full", calls->folded);
+	probe_report_lost(probe, "no_memory", counts->no_memory + calls->lost);
+}
+
+uint64_t requests_protocols_collect(struct requests_protocols *protocols,
+				    struct metric_writer *writer)
+{
+	struct bytes_context context = { protocols, writer };
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	streams_expire(protocols->streams,
+		       (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	call_table_write(protocols->calls, writer);
+	exchange_tables_each_bytes(&protocols->tables, write_exchange_bytes, &context);
+	streams_each_bytes(protocols->streams, write_stream_bytes, &context);
+	report_losses(protocols);
+	return exchange_tables_write(&protocols->tables, writer);
+}
+
+static void give_back_row(void *context, uint32_t row, const struct exchange_key *key)
+{
+	probe_map_delete(context, "row_of_exchange", key);
+	probe_free_row(context, "free_exchange_rows", row);
+}
+
+uint64_t requests_protocols_forget(struct requests_protocols *protocols, uint32_t entity)
+{
+	call_table_forget(protocols->calls, entity);
+	streams_forget_entity(protocols->streams, entity);
+	return exchange_tables_forget(&protocols->tables, entity, give_back_row, protocols->probe);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The part of the requests probe that is about other protocols than HTTP/1: its options, its maps, its series. Exchanges are
+ * counted in the kernel (requests_exchanges.h), calls here, from copies (requests_streams.h). Loop thread only.
+ */
+#ifndef LEADLINE_REQUESTS_PROTOCOLS_H
+#define LEADLINE_REQUESTS_PROTOCOLS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "agent/metric.h"
+#include "agent/option.h"
+#include "bpf/requests.h"
+
+struct probe;
+struct requests_protocols;
+
+/* For the option `protocols`; its default names them all. */
+#define REQUESTS_ALL_PROTOCOLS "http2 postgresql mysql redis dns tls"
+int requests_check_protocols(const char *text, char *error, size_t error_size);
+
+/* lanes: of the kernel side. NULL: no memory. */
+struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes);
+void requests_protocols_free(struct requests_protocols *protocols); /* NULL is fine */
+
+/* Object open, not loaded: sizes of maps, and its part of the settings. 0 or -errno. */
+int requests_protocols_configure(struct requests_protocols *protocols,
+				 struct requests_settings *settings);
+int requests_protocols_start(struct requests_protocols *protocols); /* 0 or -errno */
+int requests_protocols_take_event(struct requests_protocols *protocols, const void *data,
+				  size_t size);
+/* Writes all series and reports losses. Returns the number of exchanges. */
+uint64_t requests_protocols_collect(struct requests_protocols *protocols,
+				    struct metric_writer *writer);
+/* Returns the number of exchanges that are gone with it. */
+uint64_t requests_protocols_forget(struct requests_protocols *protocols, uint32_t entity);
+
+#endif

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Events of the kernel side to the decoders; see requests_streams.h. */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "agent/hash.h"
+#include "probes/requests_streams.h"
+
+/* Resolvers wait 5 s for an answer by default. */
+#define DATAGRAM_SILENCE_NS 10000000000ULL
+
+struct connection {
+	UT_hash_handle hh;
+	struct connection *prev, *next; /* by when it was last heard of */
+	uint64_t id, last_ns;
+	struct streams *streams;
+	const struct protocol *protocol;
+	void *decoder;
+	struct protocol_calls *calls;
+	uint64_t abandoned, dropped, unparsed[PROTOCOL_UNPARSED_REASONS]; /* as counted already */
+	uint32_t entity;
+	uint32_t next_sequence[2]; /* of events: from the server, from the client */
+	bool is_known[2]; /* an event of this direction has come */
+	bool begun_midway;
+	uint8_t number; /* enum prefix_protocol */
+	uint8_t role;
+};
+
+struct byte_row {
+	UT_hash_handle hh;
+	uint64_t key;
+	struct stream_bytes bytes;
+	uint64_t seen, told_parsed;
+};
+
+struct streams {
+	struct connection *by_id;
+	struct connection *heard, *heard_datagrams; /* the first was silent longest */
+	struct byte_row *byte_rows;
+	struct call_table *calls;
+	struct stream_counts counts;
+	unsigned max_connections;
+	uint32_t max_entities;
+};
+
+/* ---- decoders ---- */
+
+static const struct {
+	const char *name;
+	const struct protocol *protocol;
+} decoders[] = {
+#define PROTOCOL(name) { #name, &protocol_##name },
+#include "probes/protocols/protocols.def"
+#undef PROTOCOL
+	{ "", NULL },
+};
+
+/* The lines of protocols.def that the kernel side's classes are decoded by. */
+static const char *const decoder_names[PREFIX_PROTOCOLS] = {
+	[PREFIX_HTTP2] = "http2", [PREFIX_POSTGRESQL] = "postgresql",
+	[PREFIX_MYSQL] = "mysql", [PREFIX_REDIS] = "redis",
+	[PREFIX_DNS] = "dns",	  [PREFIX_DNS_TCP] = "dns_tcp",
+};
+
+static const struct protocol *decoder_of(unsigned number)
+{
+	if (number >= PREFIX_PROTOCOLS || !decoder_names[number])
+		return NULL;
+	for (size_t i = 0; decoders[i].protocol; i++)
+		if (!strcmp(decoders[i].name, decoder_names[number]))
+			return decoders[i].protocol;
+	return NULL;
+}
+
+uint32_t streams_decodable(void)
+{
+	uint32_t mask = 0;
+
+	for (unsigned number = 0; number < PREFIX_PROTOCOLS; number++)
+		mask |= (uint32_t)(decoder_of(number) != NULL) << number;
+	return mask;
+}
+
+/* ---- bytes ---- */
+
+static struct byte_row *byte_row_of(struct streams *streams, uint32_t entity, unsigned number)
+{
+	uint64_t key = (uint64_t)entity << 8 | number;
+	struct byte_row *row;
+
+	HASH_FIND(hh, streams->byte_rows, &key, sizeof(key), row);
+	if (row)
+		return row;
+	row = calloc(1, sizeof(*row));
+	if (!row)
+		return NULL;
+	row->key = key;
+	row->bytes.entity = entity;
+	row->bytes.protocol = number;
+	HASH_ADD(hh, streams->byte_rows, key, sizeof(row->key), row);
+	if (HASH_TOOK(row))
+		return row;
+	free(row);
+	return NULL;
+}
+
+/* Takes over what the decoder has left out since the last time. */
+static void count_unparsed(struct connection *connection, uint64_t seen)
+{
+	const struct protocol_counts *counts = protocol_calls_counts(connection->calls);
+	struct stream_counts *totals = &connection->streams->counts;
+	struct byte_row *row =
+		byte_row_of(connection->streams, connection->entity, connection->number);
+
+	totals->abandoned += counts->abandoned - connection->abandoned;
+	connection->abandoned = counts->abandoned;
+	totals->dropped += counts->dropped - connection->dropped;
+	connection->dropped = counts->dropped;
+	if (row)
+		row->seen += seen;
+	for (int i = 0; i < PROTOCOL_UNPARSED_REASONS; i++) {
+		if (row)
+			row->bytes.unparsed[i] +=
+				counts->unparsed_bytes[i] - connection->unparsed[i];
+		connection->unparsed[i] = counts->unparsed_bytes[i];
+	}
+}
+
+void streams_each_bytes(struct streams *streams,
+			void (*callback)(void *context, const struct stream_bytes *bytes),
+			void *context)
+{
+	for (struct byte_row *row = streams->byte_rows; row; row = row->hh.next) {
+		uint64_t unparsed = 0;
+
+		for (int i = 0; i < PROTOCOL_UNPARSED_REASONS; i++)
+			unparsed += row->bytes.unparsed[i];
+		/* A decoder may give up on bytes after the fact: the counter waits then. */
+		if (row->seen > unparsed && row->seen - unparsed > row->told_parsed)
+			row->told_parsed = row->seen - unparsed;
+		row->bytes.parsed = row->told_parsed;
+		callback(context, &row->bytes);
+	}
+}
+
+/* ---- connections ---- */
+
+static struct connection **heard_list(struct connection *connection)
+{
+	return connection->number == PREFIX_DNS ? &connection->streams->heard_datagrams
+						: &connection->streams->heard;
+}
+
+static void call_ended(void *context, const struct protocol_call *call)
+{
+	struct connection *connection = context;
+
+	call_table_record(connection->streams->calls, connection->entity, connection->role,
+			  connection->protocol, call);
+}
+
+static void forget_connection(struct connection *connection)
+{
+	struct connection **list = heard_list(connection);
+
+	DL_DELETE(*list, connection);
+	HASH_DEL(connection->streams->by_id, connection);
+	connection->streams->counts.connections--;
+	connection->protocol->close(connection->decoder);
+	protocol_calls_free(connection->calls);
+	free(connection);
+}
+
+/* It is known to be over: calls without response will have none. */
+static void close_connection(struct connection *connection, uint64_t ns)
+{
+	protocol_calls_close(connection->calls, ns);
+	count_unparsed(connection, 0);
+	forget_connection(connection);
+}
+
+static void make_room(struct streams *streams)
+{
+	struct connection *oldest = streams->heard_datagrams;
+
+	if (!oldest || (streams->heard && streams->heard->last_ns < oldest->last_ns))
+		oldest = streams->heard;
+	if (!oldest)
+		return;
+	protocol_abandon(oldest->calls);
+	count_unparsed(oldest, 0);
+	forget_connection(oldest);
+	streams->counts.evicted++;
+}
+
+static struct connection *open_connection(struct streams *streams, const struct stream_event *event)
+{
+	struct connection *connection;
+
+	if (streams->counts.connections >= streams->max_connections)
+		make_room(streams);
+	connection = calloc(1, sizeof(*connection));
+	if (!connection)
+		return NULL;
+	connection->streams = streams;
+	connection->id = event->connection;
+	connection->number = event->protocol;
+	connection->role = event->role;
+	connection->entity = event->entity;
+	connection->protocol = decoder_of(event->protocol);
+	connection->begun_midway = (event->flags & STREAM_MIDWAY) || event->sequence;
+	connection->decoder = connection->protocol->open(connection->begun_midway);
+	connection->calls = protocol_calls_new(call_ended, connection);
+	if (!connection->decoder || !connection->calls)
+		goto failed;
+	HASH_ADD(hh, streams->by_id, id, sizeof(connection->id), connection);
+	if (!HASH_TOOK(connection))
+		goto failed;
+	DL_APPEND(*heard_list(connection), connection);
+	streams->counts.connections++;
+	return connection;
+
+failed:
+	connection->protocol->close(connection->decoder);
+	protocol_calls_free(connection->calls);
+	free(connection);
+	return NULL;
+}
+
+/* ---- events ---- */
+
+static bool is_sound(const struct streams *streams, const struct stream_event *event, size_t size)
+{
+	size_t copied = (size_t)event->head_size + event->tail_size;
+
+	return event->kind < STREAM_EVENT_KINDS && event->role < REQUESTS_ROLES &&
+	       event->entity < streams->max_entities && decoder_of(event->protocol) &&
+	       size == sizeof(*event) + copied && copied <= event->size;
+}
+
+/* Events that should have come before this one have not, nor will. */
+static void find_gap(struct connection *connection, const struct stream_event *event,
+		     bool from_client)
+{
+	uint32_t expected = connection->next_sequence[from_client];
+
+	connection->next_sequence[from_client] = event->sequence + 1;
+	if (!connection->is_known[from_client]) {
+		connection->is_known[from_client] = true;
+		if (connection->begun_midway) /* it is not known what came before */
+			return;
+	}
+	if (event->sequence == expected)
+		return;
+	connection->streams->counts.gaps++;
+	connection->protocol->gap(connection->decoder, from_client, connection->calls);
+}
+
+static void take_data(struct connection *connection, const struct stream_event *event)
+{
+	const uint8_t *bytes = (const uint8_t *)(event + 1);
+	bool from_client = event->flags & STREAM_FROM_CLIENT;
+	struct connection **list = heard_list(connection);
+	const struct protocol_piece piece = {
+		.ns = event->ns,
+		.size = event->size,
+		.head = bytes,
+		.head_size = event->head_size,
+		.tail = bytes + event->head_size,
+		.tail_size = event->tail_size,
+		.from_client = from_client,
+	};
+
+	connection->entity = event->entity;
+	connection->last_ns = event->ns;
+	DL_DELETE(*list, connection);
+	DL_APPEND(*list, connection);
+	find_gap(connection, event, from_client);
+	connection->protocol->feed(connection->decoder, &piece, connection->calls);
+	count_unparsed(connection, event->size);
+}
+
+int streams_take_event(struct streams *streams, const void *data, size_t size)
+{
+	const struct stream_event *event = data;
+	struct connection *connection;
+
+	if (size < sizeof(*event) || !is_sound(streams, event, size))
+		return -EBADMSG;
+	streams->counts.events++;
+	HASH_FIND(hh, streams->by_id, &event->connection, sizeof(event->connection), connection);
+	if (connection &&
+	    (connection->number != event->protocol || connection->role != event->role))
+		return -EBADMSG;
+	if (event->kind == STREAM_CLOSED) {
+		if (!connection)
+			return 0;
+		if (connection->next_sequence[0] !=
+		    event->sequence) /* what was lost may have answered */
+			protocol_abandon(connection->calls);
+		close_connection(connection, event->ns);
+		return 0;
+	}
+	if (!connection)
+		connection = open_connection(streams, event);
+	if (!connection) {
+		streams->counts.no_memory++;
+		return 0;
+	}
+	take_data(connection, event);
+	return 0;
+}
+
+void streams_expire(struct streams *streams, uint64_t now_ns)
+{
+	struct connection *connection;
+
+	while ((connection = streams->heard_datagrams) &&
+	       connection->last_ns + DATAGRAM_SILENCE_NS <= now_ns)
+		close_connection(connection, now_ns);
+}
+
+void streams_forget_entity(struct streams *streams, uint32_t entity)
+{
+	struct byte_row *row, *next;
+
+	HASH_ITER(hh, streams->byte_rows, row, next)
+	{
+		if (row->bytes.entity != entity)
+			continue;
+		HASH_DEL(streams->byte_rows, row);
+		free(row);
+	}
+}
+
+const struct stream_counts *streams_counts(const struct streams *streams)
+{
+	return &streams->counts;
+}
+
+struct streams *streams_new(unsigned max_connections, unsigned max_entities,
+			    struct call_table *calls)
+{
+	struct streams *streams = calloc(1, sizeof(*streams));
+
+	if (!streams)
+		return NULL;
+	streams->max_connections = max_connections;
+	streams->max_entities = max_entities;
+	streams->calls = calls;
+	return streams;
+}
+
+void streams_free(struct streams *streams)
+{
+	struct connection *connection, *next;
+	struct byte_row *row, *next_row;
+
+	if (!streams)
+		return;
+	HASH_ITER(hh, streams->by_id, connection, next)
+	forget_connection(connection);
+	HASH_ITER(hh, streams->byte_rows, row, next_row)
+	{
+		HASH_DEL(streams->byte_rows, row);
+		free(row);
+	}
+	free(streams);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections whose calls the kernel side copies (bpf/streams.h): events in, pieces to the decoder of each connection, its
+ * ended calls into a table. Bounded: when there are too many, the one that was silent longest makes room; should it
+ * speak again, it is joined midway. Loop thread only.
+ */
+#ifndef LEADLINE_REQUESTS_STREAMS_H
+#define LEADLINE_REQUESTS_STREAMS_H
+
+#include <stdint.h>
+#include "bpf/lib/protocol_numbers.h"
+#include "bpf/streams.h"
+#include "probes/requests_calls.h"
+
+struct streams;
+
+/* NULL: no memory. The table outlives the streams. */
+struct streams *streams_new(unsigned max_connections, unsigned max_entities,
+			    struct call_table *calls);
+void streams_free(struct streams *streams); /* NULL is fine */
+
+/* Bit per enum prefix_protocol: there is a decoder. */
+uint32_t streams_decodable(void);
+
+/* An event of the ring. 0, or -EBADMSG when it is none. */
+int streams_take_event(struct streams *streams, const void *data, size_t size);
+
+/*
+ * Closes connections without an end of their own, those over UDP, that were silent for long. now_ns: CLOCK_MONOTONIC. A call without response is told
+ * as such.
+ */
+void streams_expire(struct streams *streams, uint64_t now_ns);
+
+/* Bytes of an entity in one protocol, as the decoders have seen them. */
+struct stream_bytes {
+	uint32_t entity;
+	unsigned protocol; /* enum prefix_protocol */
+	uint64_t parsed;
+	uint64_t unparsed[PROTOCOL_UNPARSED_REASONS];
+};
+void streams_each_bytes(struct streams *streams,
+			void (*callback)(void *context, const struct stream_bytes *bytes),
+			void *context);
+
+/* Clears what is kept under an entity but its live connections, which say themselves whose they are. */
+void streams_forget_entity(struct streams *streams, uint32_t entity);
+
+struct stream_counts {
+	uint64_t events;
+	uint64_t gaps; /* places where events are missing */
+	uint64_t evicted; /* connections that made room for others */
+	uint64_t abandoned; /* calls given up after a gap */
+	uint64_t dropped; /* calls not begun: too many in flight on a connection */
+	uint64_t no_memory; /* events that were let pass */
+	unsigned connections;
+};
+const struct stream_counts *streams_counts(const struct streams *streams);
+
+#endif
