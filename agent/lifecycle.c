@@ -412,6 +412,11 @@ bool probe_sockets(const struct probe *probe, uint64_t *ret_sockets)
 	return true;
 }
 
+uint64_t probe_own_memory(const struct probe *probe)
+{
+	return probe_is_running(probe) ? probe->table_bytes : 0;
+}
+
 void probe_each_map(struct probe *probe,
 		    void (*callback)(void *context, const char *map, const struct map_shape *shape,
 				     uint64_t bytes),

@@ -41,6 +41,7 @@ struct probe {
 
 	uint64_t events, malformed_events;
 	uint64_t sockets;
+	uint64_t table_bytes; /* of its own memory, at most */
 	bool counts_sockets;
 	struct probe_loss losses[PROBE_MAX_LOSSES];
 	size_t n_losses;

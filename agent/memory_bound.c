@@ -110,12 +110,13 @@ void memory_bound_write(const struct self_sources *sources, struct metric_writer
 {
 	struct sums sums = { .of_thread = MEMORY_BOUND_STORAGE_HEAD,
 			     .of_socket = MEMORY_BOUND_STORAGE_HEAD };
-	uint64_t sockets = 0;
+	uint64_t sockets = 0, tables = 0;
 	bool counts_sockets = false;
 
 	for (size_t i = 0; i < sources->n_probes; i++) {
 		sums.cpus = probe_cpus(sources->probes[i]);
 		probe_each_map(sources->probes[i], add_map, &sums);
+		tables += probe_own_memory(sources->probes[i]);
 		counts_sockets |= probe_sockets(sources->probes[i], &sockets);
 	}
 	write_part(writer, "maps", sums.maps);
@@ -124,5 +125,6 @@ void memory_bound_write(const struct self_sources *sources, struct metric_writer
 			   entity_table_counts(sources->entities).threads * sums.of_thread);
 	if (counts_sockets)
 		write_part(writer, "sockets", sockets * sums.of_socket);
-	write_part(writer, "agent", MEMORY_BOUND_AGENT + sources->n_series * MEMORY_BOUND_SERIES);
+	write_part(writer, "agent",
+		   MEMORY_BOUND_AGENT + sources->n_series * MEMORY_BOUND_SERIES + tables);
 }

@@ -144,6 +144,11 @@ void probe_report_sockets(struct probe *probe, uint64_t n)
 	probe->counts_sockets = true;
 }
 
+void probe_report_memory(struct probe *probe, uint64_t bytes)
+{
+	probe->table_bytes = bytes;
+}
+
 void probe_report_lost(struct probe *probe, const char *reason, uint64_t total)
 {
 	size_t i = 0;

@@ -146,6 +146,8 @@ void probe_degrade(struct probe *probe, const char *format, ...)
 void probe_report_events(struct probe *probe, uint64_t total);
 /* For leadline_memory_bound_bytes: TCP sockets with storage, as last counted. */
 void probe_report_sockets(struct probe *probe, uint64_t n);
+/* For the same: the most that the probe's own tables of now may take in the process. */
+void probe_report_memory(struct probe *probe, uint64_t bytes);
 /* For leadline_probe_lost_total{reason}: losses the probe knows of besides its `probe_stats` map; cumulative. */
 void probe_report_lost(struct probe *probe, const char *reason, uint64_t total);
 

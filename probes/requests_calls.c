@@ -42,12 +42,6 @@ struct call_table {
 	struct call_counts counts;
 };
 
-uint64_t call_table_bound(unsigned max_series)
-{
-	return (uint64_t)max_series *
-	       (sizeof(struct call_series) + KEY_SIZE + sizeof(struct owner) + 64);
-}
-
 struct call_table *call_table_new(unsigned max_series)
 {
 	struct call_table *table = calloc(1, sizeof(*table));
@@ -220,6 +214,14 @@ void call_table_forget(struct call_table *table, uint32_t entity)
 const struct call_counts *call_table_counts(const struct call_table *table)
 {
 	return &table->counts;
+}
+
+uint64_t call_table_bound(const struct call_table *table)
+{
+	const uint64_t series = sizeof(struct call_series) + KEY_SIZE, hash_entry = 64;
+
+	return (series + hash_entry) * table->n_series +
+	       (sizeof(struct owner) + hash_entry) * HASH_COUNT(table->owners);
 }
 
 /* ---- writing ---- */

@@ -14,9 +14,6 @@
 
 struct call_table;
 
-/* The most memory a table of so many series takes. */
-uint64_t call_table_bound(unsigned max_series);
-
 struct call_table *call_table_new(unsigned max_series); /* NULL: no memory */
 void call_table_free(struct call_table *table); /* NULL is fine */
 
@@ -33,5 +30,6 @@ struct call_counts {
 	uint64_t lost; /* not recorded: no memory */
 };
 const struct call_counts *call_table_counts(const struct call_table *table);
+uint64_t call_table_bound(const struct call_table *table); /* the most that it takes as it is */
 
 #endif

@@ -222,6 +222,8 @@ uint64_t requests_protocols_collect(struct requests_protocols *protocols,
 	exchange_tables_each_bytes(&protocols->tables, write_exchange_bytes, &context);
 	streams_each_bytes(protocols->streams, write_stream_bytes, &context);
 	report_losses(protocols);
+	probe_report_memory(protocols->probe,
+			    streams_bound(protocols->streams) + call_table_bound(protocols->calls));
 	return exchange_tables_write(&protocols->tables, writer);
 }
 

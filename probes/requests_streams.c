@@ -340,6 +340,14 @@ const struct stream_counts *streams_counts(const struct streams *streams)
 	return &streams->counts;
 }
 
+uint64_t streams_bound(const struct streams *streams)
+{
+	const uint64_t connection = sizeof(struct connection) + PROTOCOL_MAX_STATE;
+
+	return connection * streams->counts.connections +
+	       HASH_COUNT(streams->byte_rows) * (uint64_t)(sizeof(struct byte_row) + 64);
+}
+
 struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 			    struct call_table *calls)
 {

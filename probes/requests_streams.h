@@ -55,5 +55,7 @@ struct stream_counts {
 	unsigned connections;
 };
 const struct stream_counts *streams_counts(const struct streams *streams);
+/* The most that the connections of now take; calls in flight, which are short-lived, apart. */
+uint64_t streams_bound(const struct streams *streams);
 
 #endif

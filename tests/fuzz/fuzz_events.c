@@ -115,6 +115,10 @@ void probe_report_sockets(struct probe *probe, uint64_t n)
 {
 }
 
+void probe_report_memory(struct probe *probe, uint64_t bytes)
+{
+}
+
 void probe_report_lost(struct probe *probe, const char *reason, uint64_t total)
 {
 }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Starts servers for tests; see servers.h. */
+#include <string.h>
+#include <sys/stat.h>
+#include "tests/harness/harness.h"
+#include "tests/harness/servers.h"
+
+const char *server_enclose(pid_t pid, const char *name)
+{
+	const char *directory = cgroup_create(name);
+
+	cgroup_enter(directory, pid);
+	return strrchr(directory, '/');
+}
+
+static bool is_listened_on(int port)
+{
+	struct output *output = run_shell("ss -tlnH 'sport = :%d'", port);
+	bool is = output->size > 0;
+
+	output_free(output);
+	return is;
+}
+
+void server_wait(const struct server *server)
+{
+	char *log;
+
+	if (WAIT_UNTIL(is_listened_on(server->port), 30))
+		return;
+	log = read_file(server->log);
+	cleanup_push(free, log);
+	test_fail("nobody listens on port %d: %s", server->port, log);
+}
+
+static struct server *server_new(void)
+{
+	struct server *server = calloc(1, sizeof(*server));
+
+	if (!server)
+		abort();
+	cleanup_push(free, server);
+	server->port = free_port();
+	server->directory = temporary_directory();
+	server->log = write_file(server->directory, "log", "");
+	return server;
+}
+
+static void server_start(struct server *server, const char *name, const char *const arguments[])
+{
+	server->pid = program_start(server->log, arguments);
+	server->unit = server_enclose(server->pid, name);
+	server_wait(server);
+}
+
+/* A number as text that lives until cleanup. */
+static const char *text_of(int number)
+{
+	char *text = NULL;
+
+	if (asprintf(&text, "%d", number) < 0)
+		abort();
+	cleanup_push(free, text);
+	return text;
+}
+
+static const char *joined(const char *a, const char *b)
+{
+	char *text = NULL;
+
+	if (asprintf(&text, "%s%s", a, b) < 0)
+		abort();
+	cleanup_push(free, text);
+	return text;
+}
+
+struct server *redis_start(void)
+{
+	struct server *server;
+
+	require_program("redis-server");
+	server = server_new();
+	server_start(server, "redis",
+		     (const char *const[]){ "redis-server", "--port", text_of(server->port),
+					    "--bind", "127.0.0.1", "--save", "", "--dir",
+					    server->directory, NULL });
+	return server;
+}
+
+struct server *postgresql_start(void)
+{
+	struct server *server;
+	struct output *output =
+		run_shell("ls -d /usr/lib/postgresql/*/bin | tail -1 | tr -d '\\n'");
+	const char *programs = joined(output->text, "/");
+
+	output_free(output);
+	if (strlen(programs) < 3)
+		test_skip("no PostgreSQL");
+	require_program("setpriv");
+	server = server_new();
+	shell("chown postgres %s && setpriv --reuid=postgres --regid=postgres --clear-groups %sinitdb -D %s/data -U postgres --auth=trust --no-sync >/dev/null",
+	      server->directory, programs, server->directory);
+	server_start(server, "postgresql",
+		     (const char *const[]){ "setpriv", "--reuid=postgres", "--regid=postgres",
+					    "--clear-groups", joined(programs, "postgres"), "-D",
+					    joined(server->directory, "/data"), "-p",
+					    text_of(server->port), "-k", server->directory, "-F",
+					    "-c", "listen_addresses=127.0.0.1", NULL });
+	return server;
+}
+
+struct server *mariadb_start(void)
+{
+	struct server *server;
+	const char *data, *sock;
+
+	require_program("mariadbd");
+	require_program("mariadb-install-db");
+	server = server_new();
+	data = joined(server->directory, "/data");
+	sock = joined(server->directory, "/socket");
+	shell("mkdir %s && chown -R mysql %s && mariadb-install-db --no-defaults --user=mysql --datadir=%s --auth-root-authentication-method=normal >/dev/null",
+	      data, server->directory, data);
+	server_start(server, "mariadb",
+		     (const char *const[]){ "mariadbd", "--no-defaults", "--user=mysql",
+					    joined("--datadir=", data), joined("--socket=", sock),
+					    joined("--port=", text_of(server->port)),
+					    "--bind-address=127.0.0.1", "--skip-grant-tables",
+					    "--innodb-flush-log-at-trx-commit=0", NULL });
+	return server;
+}
+
+struct server *python_server_start(const char *script)
+{
+	struct server *server = server_new();
+
+	require_program("python3");
+	server_start(server, "python",
+		     (const char *const[]){ "python3",
+					    write_file(server->directory, "server.py", script),
+					    text_of(server->port), NULL });
+	return server;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Real servers of the test's own, each with its own directory, on a free loopback port, in a control group of its own by
+ * which its series are known: `unit` is the label. They listen when the functions return, without a connection having been made. Ended at
+ * cleanup. Each skips the test without its program.
+ */
+#ifndef LEADLINE_TESTS_SERVERS_H
+#define LEADLINE_TESTS_SERVERS_H
+
+#include <sys/types.h>
+
+struct server {
+	pid_t pid;
+	int port;
+	const char *directory;
+	const char *unit; /* as the agent labels it, from its last '/' on */
+	const char *log;
+};
+
+struct server *redis_start(void);
+struct server *postgresql_start(void); /* trusts everybody; user and database "postgres" */
+struct server *mariadb_start(void); /* the same; user "root", database "test" */
+/* A Python program: listens on the port that is its first argument. */
+struct server *python_server_start(const char *script);
+
+/* Puts a server started otherwise in a control group of its own; returns its unit. */
+const char *server_enclose(pid_t pid, const char *name);
+/* Waits until this port of the loopback is listened on, else the test fails with the log. */
+void server_wait(const struct server *server);
+
+#endif
