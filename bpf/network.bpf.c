@@ -385,13 +385,14 @@ static __always_inline bool has_ack(struct sk_buff *skb)
 /*
  * Whether the kernel counted this packet in sk_drops of the listening socket as well: tcp_v4_rcv() and
  * tcp_rcv_state_process() do when they drop one. tcp_v4_do_rcv() and cookie_v4_check() do not, with these reasons.
+ * They always give one; tcp_v4_rcv() gives none for a SYN that came again, nor, before 6.15 (a11a791ca81e), for the end
+ * of a handshake that found no room.
  */
 static __always_inline bool is_in_sk_drops(struct sk_buff *skb, __u32 reason)
 {
 	if (IS_REASON(reason, SKB_DROP_REASON_TCP_FLAGS))
 		return !has_ack(skb);
-	return !IS_REASON(reason, SKB_DROP_REASON_NOT_SPECIFIED) &&
-	       !IS_REASON(reason, SKB_DROP_REASON_NO_SOCKET) &&
+	return !IS_REASON(reason, SKB_DROP_REASON_NO_SOCKET) &&
 	       !IS_REASON(reason, SKB_DROP_REASON_TCP_CSUM) &&
 	       !IS_REASON(reason, SKB_DROP_REASON_IP_OUTNOROUTES) &&
 	       !IS_REASON(reason, SKB_DROP_REASON_SECURITY_HOOK);
