@@ -193,8 +193,8 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 {
 	struct task_state *seen;
 	struct sched_row *row;
-	__u64 now, ran, queued, waited, exec_runtime, run_delay, migrations;
-	__u32 culprit, turns, reason;
+	__u64 now, ran, queued, waited, exec_runtime, run_delay;
+	__u32 culprit, turns, reason, migrations;
 	struct budget_lane *lane = budget_count();
 
 	if (!lane)
@@ -223,6 +223,8 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 
 	row->on_cpu_ns += ran;
 	turns = count_switches(row, seen, task);
+	if (turns == 1 && seen->slept_in_queue && migrations != seen->migrations)
+		queued = queued_of_sleeper(now - seen->left_cpu_ns - ran, queued);
 	if (turns > 1)
 		queue_unseen(row, seen->entity, queued, turns);
 	else
@@ -230,6 +232,7 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 	waited = now - seen->left_cpu_ns - ran - queued;
 	row->migrations += migrations - seen->migrations;
 	reason = seen->wait_reason;
+	seen->slept_in_queue = false;
 	if (preempted || state == TASK_RUNNING) {
 		seen->wait_reason = WAIT_STOLEN;
 		if (task_is_throttled(task)) {
@@ -240,6 +243,7 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 		add_ticks(row, seen, task);
 	} else {
 		seen->wait_reason = wait_reason_of(task, state, settings.reason_of_syscall);
+		seen->slept_in_queue = task_sleeps_in_queue(task);
 	}
 	add_wait(row, turns > 1 ? unseen_reason(reason, seen->wait_reason) : reason, waited);
 	seen->left_cpu_ns = now;
@@ -285,7 +289,7 @@ int BPF_PROG(sched_free, struct task_struct *task)
 	queue_unseen(row, seen->entity, queued, turns);
 	row->on_cpu_ns += task->se.sum_exec_runtime - seen->exec_runtime_ns;
 	seen->exec_runtime_ns = task->se.sum_exec_runtime;
-	row->migrations += task->se.nr_migrations - seen->migrations;
+	row->migrations += (__u32)task->se.nr_migrations - seen->migrations;
 	seen->migrations = task->se.nr_migrations;
 	add_ticks(row, seen, task);
 	return 0;

@@ -139,6 +139,7 @@ static __noinline int add_thread(struct task_struct *task, struct zoom_thread_ke
 		thread.seen_ns = thread.left_cpu_ns = bpf_ktime_get_ns();
 		thread.exec_runtime_ns = BPF_CORE_READ(task, se.sum_exec_runtime);
 		thread.run_delay_ns = BPF_CORE_READ(task, sched_info.run_delay);
+		thread.migrations = BPF_CORE_READ(task, se.nr_migrations);
 	}
 	read_names(&thread, task);
 	if (bpf_map_update_elem(&zoom_threads, key, &thread, BPF_NOEXIST))
@@ -178,9 +179,14 @@ static __always_inline __s64 end_turn(struct zoom_thread *thread, struct task_st
 {
 	__u64 exec_runtime = task->se.sum_exec_runtime, run_delay = task->sched_info.run_delay;
 	__u64 ran = exec_runtime - thread->exec_runtime_ns;
-	__u64 queued = run_delay - thread->run_delay_ns;
-	__s64 waited = now - thread->left_cpu_ns - ran - queued;
+	__u64 queued = run_delay - thread->run_delay_ns, migrations = task->se.nr_migrations;
+	__s64 off_cpu = now - thread->left_cpu_ns - ran, waited;
 
+	if (thread->slept_in_queue && migrations != thread->migrations)
+		queued = queued_of_sleeper(off_cpu, queued);
+	waited = off_cpu - queued;
+	thread->migrations = migrations;
+	thread->slept_in_queue = false;
 	thread->on_cpu_ns += ran;
 	if (thread->wait_reason == WAIT_THROTTLED) {
 		__u64 throttled = queue_throttled_ns(task) - thread->queue_throttled_ns;
@@ -226,6 +232,7 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 		read_names(thread, task);
 	} else {
 		thread->wait_reason = wait_reason_of(task, state, settings.reason_of_syscall);
+		thread->slept_in_queue = task_sleeps_in_queue(task);
 	}
 	return 0;
 }

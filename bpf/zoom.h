@@ -52,7 +52,7 @@ struct zoom_thread_key {
 /* Touched by the thread itself only, and by zoom_pass before and after. Times in ns. */
 struct zoom_thread {
 	/* the kernel's totals when it last left the CPU, or was first seen */
-	__u64 left_cpu_ns, exec_runtime_ns, run_delay_ns, queue_throttled_ns;
+	__u64 left_cpu_ns, exec_runtime_ns, run_delay_ns, queue_throttled_ns, migrations;
 	__u64 syscall_entered_ns; /* 0: not in one that is timed */
 	__u64 seen_ns; /* since when it is accounted for */
 	__u64 ended_ns; /* 0: it lives */
@@ -60,7 +60,7 @@ struct zoom_thread {
 	__u64 wait_ns[WAIT_REASON_COUNT];
 	__u64 voluntary_switches, involuntary_switches;
 	__u32 wait_reason; /* enum wait_reason */
-	__u32 pad;
+	__u32 slept_in_queue; /* task_sleeps_in_queue() */
 	char comm[16], leader_comm[16];
 };
 

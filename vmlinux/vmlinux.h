@@ -126,6 +126,7 @@ struct sched_entity {
 	u64 sum_exec_runtime;
 	u64 nr_migrations;
 	struct cfs_rq *cfs_rq;
+	unsigned char sched_delayed; /* from 6.12 */
 };
 
 struct thread_info {

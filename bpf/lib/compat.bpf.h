@@ -101,6 +101,28 @@ static __always_inline __u64 queue_throttled_ns(struct task_struct *task)
 }
 
 /*
+ * From 6.12 (152e11f6df29) a thread may go to sleep and stay in its run queue for a while. If it is moved to another
+ * CPU's meanwhile, the kernel takes its sleep for a wait for the CPU, see sched_info_enqueue(); in /proc/PID/schedstat, too.
+ */
+static __always_inline bool task_sleeps_in_queue(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->se.sched_delayed) && task->se.sched_delayed;
+}
+
+/*
+ * How long such a thread may have been queued of the time it was off the CPU: as the kernel says, unless that is the
+ * larger part, which then is taken for the sleep.
+ */
+static __always_inline __u64 queued_of_sleeper(__s64 off_cpu_ns, __u64 queued_ns)
+{
+	__s64 rest_ns = off_cpu_ns - (__s64)queued_ns;
+
+	if (rest_ns < 0)
+		return 0;
+	return queued_ns < (__u64)rest_ns ? queued_ns : (__u64)rest_ns;
+}
+
+/*
  * A pointer of another type, to be read only; free of cost. From 6.2 (a35b9af4ec2c).
  */
 extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;

@@ -23,7 +23,8 @@ struct task_state {
 	__u64 left_cpu_ns;
 	__u64 exec_runtime_ns;
 	__u64 run_delay_ns;
-	__u64 migrations;
+	__u32 migrations; /* modulo 2^32 */
+	__u32 slept_in_queue; /* task_sleeps_in_queue(), when it left the CPU */
 	__u64 queue_throttled_ns; /* while wait_reason is WAIT_THROTTLED */
 	__u64 user_ns;
 	__u64 system_ns;

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -146,12 +147,24 @@ static void test_contended_time_is_that_of_schedstat(void **state)
 
 #define NAPS 307
 
+/* How often this thread gave its CPU up so far, as the kernel counts. */
+static long switches(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_THREAD, &usage))
+		_exit(100);
+	return usage.ru_nvcsw;
+}
+
 static int nap(void *argument, void *shared)
 {
 	struct timespec time = { .tv_nsec = 1000000 };
+	long *switched = shared, before = switches();
 
 	for (int i = 0; i < NAPS; i++)
 		nanosleep(&time, NULL);
+	*switched = switches() - before;
 	return 0;
 }
 
@@ -161,6 +174,7 @@ static void test_switches_are_exact(void **state)
 	struct workload *workload = workload_start("nap", 1, nap, NULL);
 	double seen_before, seen;
 	struct page *page;
+	long naps;
 
 	/* it waits to be released */
 	assert_true(WAIT_UNTIL(status_field(workload->pid, "\nvoluntary_ctxt_switches:") > 0, 10));
@@ -169,11 +183,14 @@ static void test_switches_are_exact(void **state)
 				 "kind", "voluntary", NULL);
 	page_free(page);
 	workload_finish(workload, 30);
+	naps = *(long *)workload->shared;
+	/* Where the CPU itself is kept waiting, as in a virtual machine, a nap may be over before the thread is down. */
+	assert_true(naps > NAPS / 2 && naps <= NAPS);
 	page = leadline_scrape(leadline);
 	seen = metric_sum(page, "leadline_context_switches_total", "comm", workload->comm, "kind",
 			  "voluntary", NULL);
-	/* 307 naps and the end of the process */
-	assert_true(seen - seen_before == NAPS + 1);
+	/* the naps and the end of the process */
+	assert_true(seen - seen_before == (double)naps + 1);
 	page_free(page);
 	leadline_stop(leadline);
 }
