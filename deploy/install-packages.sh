@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs the missing ones of the packages named: install-packages.sh --apt A B … --dnf C D …
 # Services that Debian packages bring are kept from starting: the build and the tests start what they need.
+# A machine that is installing something itself, as after its first boot, is waited for.
 set -eu
 
 apt_list='' dnf_list='' list=''
@@ -37,7 +38,7 @@ if command -v apt-get >/dev/null; then
 		chmod 755 $policy
 	fi
 	# shellcheck disable=SC2086 # a list of words
-	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >/dev/null
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends $missing >/dev/null
 elif command -v dnf >/dev/null; then
 	for package in $dnf_list; do
 		rpm -q "$package" >/dev/null 2>&1 || missing="$missing $package"
