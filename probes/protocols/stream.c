@@ -212,6 +212,14 @@ int protocol_stream_peek_line(struct protocol_stream *stream, size_t size, const
 	return 0;
 }
 
+size_t protocol_stream_ready(const struct protocol_stream *stream, const uint8_t **ret_bytes)
+{
+	if (!held(stream))
+		return segment(stream, ret_bytes);
+	*ret_bytes = stream->held + stream->held_at;
+	return held(stream);
+}
+
 /* ---- moving ---- */
 
 void protocol_stream_open(struct protocol_stream *stream, const struct protocol_piece *piece)

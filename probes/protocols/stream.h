@@ -54,6 +54,8 @@ int protocol_stream_peek_some(struct protocol_stream *stream, size_t size,
  */
 int protocol_stream_peek_line(struct protocol_stream *stream, size_t size, const uint8_t **ret_line,
 			      size_t *ret_size);
+/* As many bytes as there are in one place, for what is looked at byte by byte; 0 at the end and in a hole. */
+size_t protocol_stream_ready(const struct protocol_stream *stream, const uint8_t **ret_bytes);
 
 /* Goes on by so many bytes. True: the last of them has come. */
 bool protocol_stream_skip(struct protocol_stream *stream, uint64_t size);

@@ -247,9 +247,13 @@ static void some_bytes_are_as_many_as_there_are_before_a_hole(void **state)
 	assert_int_equal(protocol_stream_peek_some(&stream, 3, &some, &size), 0);
 	assert_int_equal(size, 3);
 	assert_memory_equal(some, "abc", 3);
+	assert_int_equal(protocol_stream_ready(&stream, &some),
+			 4); /* those were put in one place */
+	assert_memory_equal(some, "abcd", 4);
 	assert_true(protocol_stream_skip(&stream, 5)); /* into the hole */
 	assert_int_equal(protocol_stream_peek_some(&stream, 3, &some, &size), 0);
 	assert_int_equal(size, 0);
+	assert_int_equal(protocol_stream_ready(&stream, &some), 0);
 	assert_int_equal(protocol_stream_peek(&stream, 1, &some), -ENODATA);
 	assert_memory_equal(protocol_stream_last(&stream, 6), "uvwxyz", 6);
 	assert_null(protocol_stream_last(&stream, 7));
@@ -258,7 +262,10 @@ static void some_bytes_are_as_many_as_there_are_before_a_hole(void **state)
 	assert_int_equal(protocol_stream_pass_hole(&stream), 0);
 	assert_int_equal(protocol_stream_peek(&stream, 6, &some), 0);
 	assert_memory_equal(some, "uvwxyz", 6);
-	assert_int_equal(protocol_stream_give_up(&stream), 6);
+	assert_true(protocol_stream_skip(&stream, 2));
+	assert_int_equal(protocol_stream_ready(&stream, &some), 4);
+	assert_memory_equal(some, "wxyz", 4);
+	assert_int_equal(protocol_stream_give_up(&stream), 4);
 	assert_int_equal(protocol_stream_close(&stream), 0);
 	assert_null(stream.held);
 }

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What real clients and servers said, from the corpora of the fuzz targets (tests/fuzz/record.py): each call once, by
+ * name, however the bytes are cut.
+ */
+#include "tests/harness/harness.h"
+#include "tests/harness/protocol_run.h"
+
+#define HEADER	 5
+#define MAX_SIZE 65536
+
+struct capture {
+	const struct protocol *protocol;
+	const char *path;
+	const char *calls; /* sorted, each with how often it was made */
+};
+
+static const struct capture captures[] = {
+	/* redis-benchmark -n 17 and, with -P 16, -n 101, which it rounds up to 112 */
+	{ &protocol_redis, "redis/ping-inline", "17 PING" },
+	{ &protocol_redis, "redis/mset", "17 MSET" },
+	{ &protocol_redis, "redis/lrange", "17 LRANGE" },
+	{ &protocol_redis, "redis/set-pipelined", "112 SET" },
+	/* python3-redis: a pipeline in a transaction, then a subscription to two channels and a pattern */
+	{ &protocol_redis, "redis/transaction-subscriptions",
+	  "1 EXEC, 5 GET, 1 MULTI, 1 PSUBSCRIBE, 1 PUNSUBSCRIBE, 5 SET, 1 SUBSCRIBE, 1 UNSUBSCRIBE" },
+	{ &protocol_redis, "redis/resp3-tracking-monitor",
+	  "2 CLIENT, 2 GET, 1 HELLO, 1 HGETALL, 1 MONITOR, 1 PING, 1 PUBLISH, 1 QUIT, 1 SET, 1 SUBSCRIBE" },
+};
+
+static size_t read_capture(const char *path, uint8_t *data)
+{
+	char full[256];
+	FILE *file;
+	size_t size;
+
+	snprintf(full, sizeof(full), "tests/fuzz/%s", path);
+	file = fopen(full, "r");
+	if (!file)
+		fail_msg("no %s", full);
+	size = fread(data, 1, MAX_SIZE, file);
+	fclose(file);
+	assert_in_range(size, HEADER + 1, MAX_SIZE - 1);
+	return size;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "GET; SET; GET" as "2 GET, 1 SET". */
+static void count(char *log, char *text, size_t size)
+{
+	static char *calls[4096];
+	size_t n = 0, used = 0;
+	char *rest = log;
+
+	*text = '\0';
+	while (*rest) {
+		char *end = strstr(rest, "; ");
+
+		assert_true(n < sizeof(calls) / sizeof(calls[0]));
+		calls[n++] = rest;
+		rest = end ? end + 2 : rest + strlen(rest);
+		if (end)
+			*end = '\0';
+	}
+	qsort(calls, n, sizeof(calls[0]), by_text);
+	for (size_t i = 0, same; i < n; i += same) {
+		for (same = 1; i + same < n && !strcmp(calls[i], calls[i + same]);)
+			same++;
+		used += snprintf(text + used, size - used, "%s%zu %s", i ? ", " : "", same,
+				 calls[i]);
+		assert_true(used < size);
+	}
+}
+
+static void replay(const struct capture *capture, const uint8_t *data, size_t size, size_t most)
+{
+	static struct protocol_run run;
+	static char calls[16384];
+	const struct protocol_counts *counts;
+	size_t at = HEADER;
+
+	protocol_run_begin(&run, capture->protocol, false);
+	while (at + 2 <= size) {
+		bool from_client = data[at + 1] & 0x80;
+		size_t end = at + 2 + (data[at] | (data[at + 1] & 0x7f) << 8);
+
+		assert_true(end <= size);
+		for (at += 2; at < end;) {
+			size_t n = end - at < most ? end - at : most;
+
+			protocol_run_feed(&run, from_client, data + at, n);
+			at += n;
+		}
+	}
+	assert_true(strlen(run.log) + 1 < sizeof(run.log));
+	count(run.log, calls, sizeof(calls));
+	assert_string_equal(calls, capture->calls);
+	counts = protocol_calls_counts(run.calls);
+	for (unsigned i = 0; i < PROTOCOL_UNPARSED_REASONS; i++)
+		assert_int_equal(counts->unparsed_bytes[i], 0);
+	assert_int_equal(counts->abandoned + counts->dropped, 0);
+	assert_int_equal(protocol_calls_in_flight(run.calls, NULL), 0);
+	protocol_run_end(&run);
+}
+
+static void each_call_is_met_once(void **state)
+{
+	static uint8_t data[MAX_SIZE];
+
+	for (size_t i = 0; i < sizeof(captures) / sizeof(captures[0]); i++) {
+		size_t size = read_capture(captures[i].path, data);
+
+		replay(&captures[i], data, size, MAX_SIZE);
+		for (size_t most = 1; most < 100; most += most < 8 ? 1 : 31)
+			replay(&captures[i], data, size, most);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_call_is_met_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
