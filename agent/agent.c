@@ -380,7 +380,8 @@ static int set_up_probes(struct agent *agent, char *error, size_t error_size)
 	if (!err)
 		err = probe_set_new(agent->config, &agent->probes);
 	if (!err) {
-		agent->floor = budget_measure_floor(); /* before there are hooks of ours */
+		/* before there are hooks of ours */
+		agent->floor = budget_measure_floor(config_number(agent->config, "budget") > 0);
 		err = probe_set_start(agent->probes, true, error, error_size);
 	}
 	return err;

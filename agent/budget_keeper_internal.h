@@ -45,6 +45,7 @@ struct kept {
 	uint64_t opened_ns;
 	uint64_t slot_ns; /* when its slot begins */
 	struct kept_cpu *cpu;
+	unsigned n_windows; /* so far */
 	unsigned own_cpu; /* where calls of our own were made last */
 };
 
@@ -54,7 +55,7 @@ struct budget_keeper {
 	struct budget *budget;
 	struct budget_floor floor;
 	double limit;
-	unsigned cpus, online;
+	unsigned cpus;
 	int timer_fd, statistics_fd;
 	uint64_t read_ns, own_ns; /* at the last reading */
 	uint64_t seed;

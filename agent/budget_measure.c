@@ -10,8 +10,8 @@
 #include "agent/log.h"
 #include "floor.skel.h"
 
-#define BATCHES	      11
-#define CALLS	      40
+#define BATCHES	      15
+#define CALLS	      100
 #define TYPICAL_FLOOR 25.0 /* where it cannot be measured */
 #define TYPICAL_CLOCK 20.0
 
@@ -61,10 +61,10 @@ static double mean_run_ns(int fd)
 	return (double)info.run_time_ns / (double)info.run_cnt;
 }
 
-struct budget_floor budget_measure_floor(void)
+struct budget_floor budget_measure_floor(bool is_needed)
 {
 	struct budget_floor floor = { .dispatch_ns = TYPICAL_FLOOR, .clock_ns = TYPICAL_CLOCK };
-	struct floor_bpf *skeleton = floor_bpf__open_and_load();
+	struct floor_bpf *skeleton = is_needed ? floor_bpf__open_and_load() : NULL;
 	double without, with;
 	int statistics;
 

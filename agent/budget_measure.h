@@ -12,9 +12,9 @@ double budget_median(double values[], size_t n);
 
 /*
  * ns of the cheapest system call there is, as made by this thread now: the median of some batches. Makes so many of
- * them, about 0.1 ms.
+ * them, about 0.3 ms.
  */
-#define BUDGET_MEASURE_CALLS 440
+#define BUDGET_MEASURE_CALLS 1500
 double budget_measure_call(void);
 
 struct budget_floor {
@@ -22,8 +22,11 @@ struct budget_floor {
 	double clock_ns; /* what the kernel's statistics show for an empty program: their own clock */
 	bool measured; /* dispatch_ns; else typical */
 };
-/* Attaches empty programs for a moment, some milliseconds. Nothing else of ours may be at the entry of system calls. */
-struct budget_floor budget_measure_floor(void);
+/*
+ * Attaches empty programs for a moment, some milliseconds. Nothing else of ours may be at the entry of system calls. When it is
+ * not to, as without a budget nobody asks, typical values.
+ */
+struct budget_floor budget_measure_floor(bool is_needed);
 
 /* The kernel counts runs and time of every program while this descriptor is open. Needs CAP_SYS_ADMIN. -errno. */
 int budget_statistics_on(void);

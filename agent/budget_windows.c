@@ -7,14 +7,14 @@
 #include <unistd.h>
 #include "agent/budget_keeper_internal.h"
 #include "agent/log.h"
+#include "agent/loop.h"
 #include "agent/probe_set.h"
 
 #define NS_PER_S 1000000000ULL
 #define SLOT_NS	 (NS_PER_S / BUDGET_WINDOWS_PER_SECOND)
-/* What is done now and then takes longer than what is done all the time: the processor does not foresee it. */
-#define RARELY	1.5
-#define NOT_YET 1 /* a window that has ended before it began */
-#define BUSY	0.95 /* of the time: as good as all of it */
+#define NOT_YET	 1 /* a window that has ended before it began */
+#define MEASURED 4 /* in one window of so many */
+#define BUSY	 0.95 /* of the time: as good as all of it */
 
 /* ---- lanes ---- */
 
@@ -112,8 +112,7 @@ static double hooks_ns(const struct budget_keeper *keeper, const struct kept *ke
 	}
 	if (!known)
 		return budget_event_ns(keeper, kept, kept->plan.shift);
-	return (kept->cpu[cpu].hooks_ns > 0 ? kept->cpu[cpu].hooks_ns : sum / known) +
-	       RARELY * kept->record_ns / (1U << kept->plan.shift);
+	return kept->cpu[cpu].hooks_ns > 0 ? kept->cpu[cpu].hooks_ns : sum / known;
 }
 
 static void tell_hooks(struct budget_keeper *keeper, struct kept *kept)
@@ -184,7 +183,6 @@ static void prepare_lanes(struct budget_keeper *keeper, struct kept *kept)
 		lane->spread = (2U << kept->plan.shift) - 2;
 		lane->weight = budget_weight_open(&kept->cpu[cpu].weight, (double)slots_ns,
 						  (double)window_ns(kept), kept->plan.shift);
-		lane->paced_ns = lane->paced_events = 0;
 		lane->window_ends_ns = NOT_YET;
 	}
 	kept->slot_ns += slots_ns;
@@ -199,14 +197,27 @@ static void begin_window(const struct budget_keeper *keeper, struct kept *kept)
 		struct budget_lane *lane = &kept->lanes[cpu];
 
 		kept->cpu[cpu].events_at_opening = lane->events;
+		lane->paced_ns = lane->paced_events = 0;
 		lane->window_began_ns = kept->opened_ns;
 		__atomic_store_n(&lane->window_ends_ns, kept->next_ns, __ATOMIC_RELEASE);
 	}
 }
 
+/*
+ * In the first windows, then in some: while this thread makes its calls others are kept off that CPU, and come back to it in a way that is not
+ * that of any other moment.
+ */
+static bool is_measured(const struct budget_keeper *keeper, struct kept *kept)
+{
+	unsigned window = kept->n_windows++;
+
+	return window < 2 * keeper->cpus || window % MEASURED == 0;
+}
+
 static void open_window(struct budget_keeper *keeper, struct kept *kept)
 {
-	bool calls = economy_of(kept)->is_call && go_to_next_cpu(keeper, kept);
+	bool calls = economy_of(kept)->is_call && is_measured(keeper, kept) &&
+		     go_to_next_cpu(keeper, kept);
 	double outside_ns = calls ? budget_measure_call() : 0;
 
 	prepare_lanes(keeper, kept);
@@ -269,6 +280,8 @@ void budget_arm_timer(const struct budget_keeper *keeper)
 		when.it_value = (struct timespec){ (time_t)(next_ns / NS_PER_S),
 						   (long)(next_ns % NS_PER_S) };
 	timerfd_settime(keeper->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+	/* A window that waits for a CPU to be free finds others busy than there are else. */
+	loop_be_punctual(keeper->loop, next_ns != UINT64_MAX ? keeper->timer_fd : -1);
 }
 
 void budget_turn_windows(void *context)
@@ -298,6 +311,7 @@ static void begin_windows(struct budget_keeper *keeper, struct kept *kept)
 	if (kept->attached_since_ns)
 		take_away(kept);
 	kept->is_windowed = true;
+	kept->n_windows = 0;
 	kept->is_open = false;
 	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
 		budget_weight_start(&kept->cpu[cpu].weight);

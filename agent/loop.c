@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The main thread's loop over epoll; see loop.h. */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -30,6 +31,7 @@ struct source {
 struct loop {
 	int epoll_fd, wake_fd;
 	bool stopped;
+	int punctual_fd; /* -1: none */
 	atomic_uint_fast64_t last_turn_ns;
 	struct source sources[MAX_SOURCES];
 };
@@ -42,6 +44,7 @@ int loop_new(struct loop **ret_loop)
 	if (!loop)
 		return -ENOMEM;
 	loop->wake_fd = -1;
+	loop->punctual_fd = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0) {
 		err = -errno;
@@ -105,6 +108,13 @@ void loop_remove_fd(struct loop *loop, int fd)
 		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 		loop->sources[i].kind = SOURCE_NONE;
 	}
+	if (loop->punctual_fd == fd)
+		loop->punctual_fd = -1;
+}
+
+void loop_be_punctual(struct loop *loop, int fd)
+{
+	loop->punctual_fd = fd;
 }
 
 int loop_add_timer(struct loop *loop, uint64_t interval_ns, loop_callback callback, void *context)
@@ -170,25 +180,62 @@ static void consume(const struct source *source)
 	(void)n; /* EAGAIN: somebody else took it; the callback does no harm */
 }
 
+/*
+ * Ahead of every thread that is not real-time, or among them again. Without the privilege nothing changes: it is
+ * as punctual as the machine is idle.
+ */
+static void set_ahead(bool ahead)
+{
+	const struct sched_param parameter = { .sched_priority = ahead };
+
+	sched_setscheduler(0, (ahead ? SCHED_FIFO : SCHED_OTHER) | SCHED_RESET_ON_FORK, &parameter);
+}
+
+static void call_back(struct loop *loop, const struct epoll_event *event)
+{
+	struct source source = loop->sources[event->data.u32];
+
+	if (!source.kind) /* removed by a callback of this turn */
+		return;
+	consume(&source);
+	source.callback(source.context);
+}
+
+/* What has to be on time comes first, and ahead of other threads; the rest does not. */
+static void call_back_punctual(struct loop *loop, struct epoll_event events[], int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (loop->sources[events[i].data.u32].fd != loop->punctual_fd)
+			continue;
+		call_back(loop, &events[i]);
+		events[i] = events[n - 1];
+		events[n - 1].data.u32 = MAX_SOURCES;
+		return;
+	}
+}
+
 int loop_run(struct loop *loop)
 {
 	struct epoll_event events[MAX_SOURCES];
 
 	loop->stopped = false;
 	while (!loop->stopped) {
-		int n = epoll_wait(loop->epoll_fd, events, MAX_SOURCES, HEARTBEAT_MS);
+		bool punctual = loop->punctual_fd >= 0;
+		int n;
 
+		if (punctual)
+			set_ahead(true);
+		n = epoll_wait(loop->epoll_fd, events, MAX_SOURCES, HEARTBEAT_MS);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		atomic_store_explicit(&loop->last_turn_ns, log_clock_ns(), memory_order_relaxed);
-		for (int i = 0; i < n && !loop->stopped; i++) {
-			struct source source = loop->sources[events[i].data.u32];
-
-			if (!source.kind) /* removed by a callback of this turn */
-				continue;
-			consume(&source);
-			source.callback(source.context);
+		if (punctual) {
+			call_back_punctual(loop, events, n);
+			set_ahead(false);
 		}
+		for (int i = 0; i < n && !loop->stopped; i++)
+			if (events[i].data.u32 < MAX_SOURCES)
+				call_back(loop, &events[i]);
 	}
 	return 0;
 }

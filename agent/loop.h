@@ -17,6 +17,12 @@ void loop_free(struct loop *loop); /* closes what it opened; NULL is fine */
 /* Calls back while `fd` is readable. The loop does not own it. 0 or -errno. */
 int loop_add_fd(struct loop *loop, int fd, loop_callback callback, void *context);
 void loop_remove_fd(struct loop *loop, int fd);
+/*
+ * The callback of this file has to come on time, however busy the machine: the thread waits ahead of all threads that
+ * are not real-time (SCHED_FIFO; needs CAP_SYS_NICE or RLIMIT_RTPRIO, else as punctual as can be), and is like others once it is done.
+ * One per loop; -1: none.
+ */
+void loop_be_punctual(struct loop *loop, int fd);
 /* Calls back every `interval_ns`; missed turns are not made up for. 0 or -errno. */
 int loop_add_timer(struct loop *loop, uint64_t interval_ns, loop_callback callback, void *context);
 /* Calls back on a signal, which is blocked for the whole process from here on: before any thread is made. */

@@ -45,7 +45,7 @@ static const struct option_desc agent_options[] = {
 	{
 		.key = "budget",
 		.type = OPTION_PERCENT,
-		.fallback = "0%",
+		.fallback = "1%",
 		.min = 0,
 		.max = 100,
 		.help = "share of the machine's CPU the agent may take, its hooks in the kernel included; beyond it records a part. 0 is no limit",

@@ -95,12 +95,17 @@ static __always_inline void count_error(struct syscall_row *row, __u16 number, _
 	row->error_count[SYSCALL_ERRORS - 1] += times;
 }
 
+/*
+ * While events are sampled the agent's own calls go the same way, for it to see what that costs (agent/budget_windows.c), but
+ * stand for none.
+ */
 static __always_inline int enter(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct budget_lane *lane = budget_lane();
 	struct task_state *state;
 	__u64 now_ns;
+	bool is_own;
 
 	if (!lane || !budget_takes(lane))
 		return 0;
@@ -110,12 +115,11 @@ static __always_inline int enter(void)
 		count_loss(LOSS_NO_TASK_STATE);
 		return 0;
 	}
-	if (state->entity == ENTITY_EXCLUDED) {
-		lane->last_pid = 0;
+	is_own = state->entity == ENTITY_EXCLUDED;
+	if (is_own && !lane->spread)
 		return 0;
-	}
 	now_ns = bpf_ktime_get_ns();
-	if (lane->window_ends_ns && now_ns >= lane->window_ends_ns) {
+	if (!is_own && lane->window_ends_ns && now_ns >= lane->window_ends_ns) {
 		lane->last_pid = 0;
 		return 0;
 	}
@@ -123,6 +127,8 @@ static __always_inline int enter(void)
 	if (lane->spread)
 		budget_keep_pace(lane, task, state, now_ns);
 	state->syscall_weight = budget_weight(lane, state);
+	if (is_own)
+		state->syscall_weight = 0;
 	lane->last_ns = now_ns;
 	return 0;
 }
@@ -150,9 +156,10 @@ static __always_inline int leave(long number, long result)
 	if (!row)
 		return 0;
 	left_ns = bpf_ktime_get_ns();
-	hist_record_times(&row->duration, left_ns > entered_ns ? left_ns - entered_ns : 0,
-			  state->syscall_weight);
-	if (result < 0 && result >= -SYSCALL_ERROR_MAX)
+	if (left_ns < entered_ns || !state->syscall_weight)
+		left_ns = entered_ns;
+	hist_record_times(&row->duration, left_ns - entered_ns, state->syscall_weight);
+	if (result < 0 && result >= -SYSCALL_ERROR_MAX && state->syscall_weight)
 		count_error(row, -result, state->syscall_weight);
 	return 0;
 }

@@ -36,10 +36,8 @@ struct budget_lane {
 _Static_assert(sizeof(struct budget_lane) == 128, "two cache lines");
 
 /* Events in a row count as made without a pause when a thread does not leave the CPU meanwhile, or when they take less than this. */
-#define BUDGET_PAUSE_NS 200000
-/* How the time of an event is averaged, in struct task_state: sums of which 1/2^4 is forgotten with each part. */
-#define BUDGET_PACE_SHIFT   4
-#define BUDGET_PACE_UNIT    256 /* events are counted in so many parts, for the sake of rounding */
-#define BUDGET_PACE_LONGEST (1U << 27) /* ns; the sum of 2^4 fits into 32 bits */
+#define BUDGET_PAUSE_NS	    200000
+#define BUDGET_PACE_LONGEST (1U << 27) /* ns; 16ths of it fit into 32 bits */
+#define BUDGET_PACE_STEP    5 /* it is learnt in steps of 1/2^5 */
 
 #endif

@@ -12,9 +12,13 @@
 #include <unistd.h>
 #include "tests/harness/harness.h"
 
-#define DURATION  "leadline_syscall_duration_seconds"
-#define SAMPLING  "leadline_sampling_ratio"
-#define TOLERANCE 0.15
+#define DURATION "leadline_syscall_duration_seconds"
+#define SAMPLING "leadline_sampling_ratio"
+/*
+ * How much hooks add to a call differs by a tenth from process to process, by where their code lies (return stack
+ * protection of some processors), and the cheapest call is slowed down by more than it takes. `make bench` shows the error itself.
+ */
+#define TOLERANCE 0.25
 #define SECONDS	  15
 
 static const char *const with_budget[] = { "--budget=1%", NULL };
