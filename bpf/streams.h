@@ -37,6 +37,7 @@ _Static_assert(sizeof(struct exchange_row) == 1056, "rows without padding");
 enum stream_event_kind {
 	STREAM_DATA,
 	STREAM_CLOSED, /* no more of this connection */
+	STREAM_SLOW_REQUEST, /* of HTTP/1: see slow_requests.h */
 	STREAM_EVENT_KINDS,
 };
 

@@ -235,7 +235,7 @@ static bool is_sound(const struct streams *streams, const struct stream_event *e
 {
 	size_t copied = (size_t)event->head_size + event->tail_size;
 
-	return event->kind < STREAM_EVENT_KINDS && event->role < REQUESTS_ROLES &&
+	return event->kind <= STREAM_CLOSED && event->role < REQUESTS_ROLES &&
 	       event->entity < streams->max_entities && decoder_of(event->protocol) &&
 	       size == sizeof(*event) + copied && copied <= event->size;
 }

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the kernel side of the requests probe tells of a slow HTTP/1 request, and where the time of all served ones went:
+ * a vector of reasons that sums to the duration.
+ */
+#ifndef LEADLINE_SLOW_REQUESTS_WIRE_H
+#define LEADLINE_SLOW_REQUESTS_WIRE_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+#include "lib/wait.h"
+#include "streams.h"
+
+/* Reasons beside those a thread waits for, enum wait_reason, which come first. */
+enum request_reason {
+	REQUEST_SOCKET_QUEUE = WAIT_REASON_COUNT, /* arrived, not yet read */
+	REQUEST_RUN_QUEUE,
+	REQUEST_ON_CPU,
+	REQUEST_UNATTRIBUTED, /* handed to another thread, or the thread served others meanwhile */
+	REQUEST_REASONS,
+};
+
+#define SLOW_REQUEST_TARGET 96 /* bytes kept of "METHOD path" */
+
+/* Follows a struct stream_event of kind STREAM_SLOW_REQUEST, whose ns is the end, size the bytes of the response. */
+struct slow_request {
+	__u64 duration_ns;
+	__u64 first_byte_ns; /* of the response, since the start; 0: none came */
+	__u64 reasons_ns
+		[REQUEST_REASONS]; /* sum: duration_ns; a client's: all of it unattributed */
+	__u8 local_address[16], peer_address[16]; /* IPv4 ones mapped into IPv6 */
+	__u16 local_port, peer_port;
+	__u16 status; /* 0: no response */
+	__u8 method; /* enum http1_method */
+	__u8 outcome; /* enum requests_outcome */
+	__u32 retransmits; /* of the connection so far */
+	__u32 rtt_us; /* of the connection, smoothed; 0: unknown */
+	__u32 target_size;
+	__u32 pad;
+	__u8 target
+		[SLOW_REQUEST_TARGET]; /* of the request line, from the path on; cut at a blank or at the room there is */
+};
+_Static_assert(sizeof(struct slow_request) % 8 == 0, "no padding at the end");
+
+#endif
