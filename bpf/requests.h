@@ -87,6 +87,8 @@ enum requests_lost {
 struct requests_shared {
 	__u64 lost[REQUESTS_LOST_REASONS];
 	__u64 row_generation; /* counted up when rows were given back: what connections remember is void then */
+	/* A request that takes so long is told of (slow_requests.h), by role; 0: none is. Set by the user side. */
+	__u64 slow_ns[REQUESTS_ROLES];
 	__u64 streams; /* connections so far that speak something else than HTTP/1: the last one's number */
 };
 
