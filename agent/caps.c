@@ -77,6 +77,28 @@ static int each_enum_value(const void *context, const char *name, kernel_enum_ca
 	return 0;
 }
 
+static bool has_capability(int bit)
+{
+	unsigned long long effective = 0;
+	char line[128];
+	FILE *file = fopen("/proc/self/status", "re");
+
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "CapEff: %llx", &effective) == 1)
+			break;
+	fclose(file);
+	return effective >> bit & 1;
+}
+
+/* include/uapi/linux/capability.h */
+#define CAP_DAC_READ_SEARCH 2
+#define CAP_SYS_PTRACE	    19
+#define CAP_SYS_ADMIN	    21
+#define CAP_PERFMON	    38
+#define CAP_BPF		    39
+
 /*
  * The only way to know whether functions can be traced is to do it: an empty program on a function every
  * kernel has. Some kernels refuse the load, others the attachment.
@@ -93,6 +115,10 @@ static bool fentry_works(const struct caps *caps)
 
 	if (id < 0)
 		return false;
+	/* Without them nothing can be tried; what is then chosen is refused for just that reason. */
+	if (!has_capability(CAP_SYS_ADMIN) &&
+	    !(has_capability(CAP_BPF) && has_capability(CAP_PERFMON)))
+		return true;
 	options.attach_btf_id = id;
 	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "leadline_try", "Dual BSD/GPL", program,
 			   sizeof(program) / sizeof(program[0]), &options);
@@ -154,6 +180,7 @@ int caps_new(const char *avoid, struct caps **ret_caps, char *error, size_t erro
 		.tracepoint_args = tracepoint_args,
 		.has_function = has_function,
 		.each_enum_value = each_enum_value,
+		.hides_modules = !has_capability(CAP_SYS_ADMIN),
 		.avoid = avoid,
 	};
 	offers->kind_works[HOOK_TP_BTF] = true;
@@ -182,28 +209,6 @@ void caps_free(struct caps *caps)
 }
 
 /* ---- facts for doctor ---- */
-
-static bool has_capability(int bit)
-{
-	unsigned long long effective = 0;
-	char line[128];
-	FILE *file = fopen("/proc/self/status", "re");
-
-	if (!file)
-		return false;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "CapEff: %llx", &effective) == 1)
-			break;
-	fclose(file);
-	return effective >> bit & 1;
-}
-
-/* include/uapi/linux/capability.h */
-#define CAP_DAC_READ_SEARCH 2
-#define CAP_SYS_PTRACE	    19
-#define CAP_SYS_ADMIN	    21
-#define CAP_PERFMON	    38
-#define CAP_BPF		    39
 
 static struct caps_fact *add_fact(struct caps_fact *fact, const char *name, bool ok, bool needed,
 				  const char *remedy)

@@ -28,6 +28,7 @@ struct kernel_offers {
 	bool kind_works[HOOK_ITER + 1];
 	const char
 		*kind_why_not[HOOK_ITER + 1]; /* for people, where it does not; with the remedy */
+	bool hides_modules; /* the types of its modules may not be listed: that needs CAP_SYS_ADMIN */
 	/* hooks.avoid: kinds, targets and programs not to use, between commas and blanks; NULL: none */
 	const char *avoid;
 };

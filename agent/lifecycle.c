@@ -173,6 +173,24 @@ static int prepare_maps(struct probe *probe)
 	return 0;
 }
 
+/*
+ * What the kernel does not have, a type, or a function that is called only where there is one, libbpf also looks for in
+ * modules; 1.1 gives up where it may not list them. But it tries that once for an object only, so it is asked for a
+ * tracepoint that nobody has, which fails and changes nothing else; what it has to say about that is not for the log.
+ */
+static void forgo_modules(struct probe *probe)
+{
+	struct bpf_program *program;
+
+	log_mute_libbpf(true);
+	bpf_object__for_each_program (program, probe->object)
+		if (bpf_program__type(program) == BPF_PROG_TYPE_TRACING) {
+			bpf_program__set_attach_target(program, 0, "leadline_nothing");
+			break;
+		}
+	log_mute_libbpf(false);
+}
+
 static bool is_enabled(const struct probe *probe)
 {
 	const struct config *config = probe->environment->config;
@@ -216,6 +234,8 @@ int probe_load(struct probe *probe)
 			return fail(probe, err, "cannot be configured: %s", strerror(-err));
 	}
 	if (probe->object) {
+		if (probe->environment->offers->hides_modules)
+			forgo_modules(probe);
 		err = bpf_object__load(probe->object);
 		if (err)
 			return fail(

@@ -136,5 +136,7 @@ uint64_t log_clock_ns(void); /* CLOCK_MONOTONIC */
 
 /* From here on libbpf's messages go to the log as logger "libbpf". */
 void log_capture_libbpf(void);
+/* … but for what it says to the calling thread while that expects a failure. */
+void log_mute_libbpf(bool mute);
 
 #endif

@@ -9,6 +9,8 @@
 #include <bpf/libbpf.h>
 #include "agent/log.h"
 
+static _Thread_local bool is_muted;
+
 static enum log_level level_of(enum libbpf_print_level level)
 {
 	switch (level) {
@@ -28,7 +30,7 @@ __attribute__((format(printf, 2, 0))) static int print(enum libbpf_print_level l
 	char *message, *rest, *line;
 	int length;
 
-	if (!log_enabled(level))
+	if (is_muted || !log_enabled(level))
 		return 0;
 	length = vasprintf(&message, format, arguments);
 	if (length < 0)
@@ -40,6 +42,11 @@ __attribute__((format(printf, 2, 0))) static int print(enum libbpf_print_level l
 				  strncmp(line, "libbpf: ", 8) ? line : line + 8);
 	free(message);
 	return length;
+}
+
+void log_mute_libbpf(bool mute)
+{
+	is_muted = mute;
 }
 
 void log_capture_libbpf(void)
