@@ -292,6 +292,11 @@ int probe_attach(struct probe *probe)
 
 	if (!probe->loaded)
 		return 0;
+	if (probe->desc->prepare) {
+		err = probe->desc->prepare(probe);
+		if (err)
+			return fail(probe, err, "cannot be prepared: %s", strerror(-err));
+	}
 	for (size_t i = 0; i < probe->n_hooks; i++) {
 		err = attach_hook(probe, i);
 		if (err)

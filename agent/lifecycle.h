@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of probes, the same for each: open → configure → select hooks → load → attach → start → collect … →
+ * The life of probes, the same for each: open → configure → select hooks → load → prepare → attach → start → collect … →
  * destroy. A probe that fails is torn down and keeps its reason; the others live on. Loop thread only.
  */
 #ifndef LEADLINE_LIFECYCLE_H

@@ -273,7 +273,20 @@ __noinline int requests_step(struct http1_stream *stream, struct http1_view *vie
 
 /* ---- the hooks ---- */
 
-static __always_inline struct connection *connection_new(struct sock *sk, bool is_send)
+/*
+ * Whether the call that has just moved `size` bytes was the first one on its connection. That something has arrived says
+ * nothing: with some protocols both sides begin.
+ */
+static __always_inline bool is_first_call(struct tcp_sock *tcp, __u32 size, bool is_send)
+{
+	__u64 sent = tcp->bytes_acked + (__u32)(tcp->write_seq - tcp->snd_una);
+	__u64 read = tcp->bytes_received - (__u32)(tcp->rcv_nxt - tcp->copied_seq);
+
+	return is_send ? sent <= (__u64)size + 1 && read <= 1
+		       : read <= (__u64)size + 1 && sent <= 1;
+}
+
+static __always_inline struct connection *connection_new(struct sock *sk, __u32 size, bool is_send)
 {
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -282,7 +295,7 @@ static __always_inline struct connection *connection_new(struct sock *sk, bool i
 
 	if (!tcp)
 		return NULL;
-	is_new = is_send ? tcp->bytes_received == 0 : tcp->bytes_sent == 0;
+	is_new = is_first_call(tcp, size, is_send);
 	connection = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!connection) {
 		count_loss(LOSS_NO_SOCKET_STATE);
@@ -357,7 +370,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	budget_count();
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection) {
-		connection = connection_new(sk, is_send);
+		connection = connection_new(sk, size, is_send);
 		if (!connection)
 			return;
 	}

@@ -208,7 +208,8 @@ static __always_inline void take_turn(struct stream *stream, struct work *work,
 
 /* ---- copies ---- */
 
-#define PIECES_MAX 16 /* of a call, as far as they are copied */
+#define PIECES_MAX                                                                                 \
+	64 /* of a call, as far as they are copied: gRPC sends each field of a head on its own */
 
 /* Copies on, within one piece of the call; head_size counts. Returns whether that was all. */
 __noinline int streams_copy_piece(struct http1_view *view, struct stream_scratch *scratch)
@@ -221,8 +222,12 @@ __noinline int streams_copy_piece(struct http1_view *view, struct stream_scratch
 	copied = at_most(scratch->event.head_size, STREAM_CAPTURE_MAX);
 	if (copied >= want)
 		return 1;
-	if (copied >= view->piece_end)
-		return http1_next_piece(view);
+	if (copied >= view->piece_end) {
+		if (http1_next_piece(view))
+			return 1;
+		if (copied >= view->piece_end)
+			return 0; /* an empty one */
+	}
 	size = view->piece_end - copied;
 	if (size > want - copied)
 		size = want - copied;
@@ -481,6 +486,8 @@ static __always_inline int stream_pass(struct sock *sk, struct connection *conne
 		const struct exchange_key key = { entity, stream->protocol, stream->role };
 		__u32 index = find_exchange_row(&key);
 
+		if (index >= settings.exchange_rows)
+			return 0;
 		index += settings.lanes * settings.exchange_rows;
 		row = bpf_map_lookup_elem(&exchange_rows, &index);
 		if (row)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a probe is: a const descriptor. The core (agent/lifecycle.c) runs every probe through the same
- * life: open → configure → select hooks → load → attach → start → (on_event | collect)* → detach → destroy.
+ * life: open → configure → select hooks → load → prepare → attach → start → (on_event | collect)* → detach → destroy.
  * A probe file includes this header, metric.h and its own wire header, nothing else of the agent.
  * All operations run on the loop thread; an absent one does nothing.
  *
@@ -77,6 +77,8 @@ struct probe_desc {
 
 	int (*configure)(
 		struct probe *probe); /* object open, not loaded: read-only data, map sizes */
+	/* loaded, not attached: mappings, and what hooks must find from the first on, as free rows */
+	int (*prepare)(struct probe *probe);
 	int (*start)(struct probe *probe); /* attached: first passes, mappings */
 	/* An event from the ring `events`. Must accept any bytes: -EBADMSG for what it does not know, counted. */
 	int (*on_event)(struct probe *probe, const void *data, size_t size);

@@ -458,7 +458,7 @@ static int requests_configure(struct probe *probe)
 	return err;
 }
 
-static int requests_start(struct probe *probe)
+static int requests_prepare(struct probe *probe)
 {
 	struct requests_state *state = state_of(probe);
 	struct requests_tables *tables;
@@ -476,7 +476,7 @@ static int requests_start(struct probe *probe)
 		return -errno;
 	/* Without the last row, which is never handed out. */
 	err = probe_fill_free_rows(probe, "free_rows", tables->rows - 1);
-	return err ? err : requests_protocols_start(state->protocols);
+	return err ? err : requests_protocols_prepare(state->protocols);
 }
 
 /* Counts what is in flight. Returns when, or 0 when it could not. */
@@ -547,7 +547,7 @@ const struct probe_desc probe_requests = {
 	.metrics = requests_metrics,
 	.options = options,
 	.configure = requests_configure,
-	.start = requests_start,
+	.prepare = requests_prepare,
 	.on_event = requests_on_event,
 	.collect = requests_collect,
 	.forget_entity = requests_forget_entity,

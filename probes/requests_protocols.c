@@ -132,7 +132,7 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 	return err;
 }
 
-int requests_protocols_start(struct requests_protocols *protocols)
+int requests_protocols_prepare(struct requests_protocols *protocols)
 {
 	struct exchange_tables *tables = &protocols->tables;
 	int err = 0;

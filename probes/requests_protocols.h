@@ -26,7 +26,7 @@ void requests_protocols_free(struct requests_protocols *protocols); /* NULL is f
 /* Object open, not loaded: sizes of maps, and its part of the settings. 0 or -errno. */
 int requests_protocols_configure(struct requests_protocols *protocols,
 				 struct requests_settings *settings);
-int requests_protocols_start(struct requests_protocols *protocols); /* 0 or -errno */
+int requests_protocols_prepare(struct requests_protocols *protocols); /* 0 or -errno */
 int requests_protocols_take_event(struct requests_protocols *protocols, const void *data,
 				  size_t size);
 /* Writes all series and reports losses. Returns the number of exchanges. */

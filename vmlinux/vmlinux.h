@@ -307,6 +307,11 @@ struct tcp_sock {
 	u64 bytes_sent; /* payload, retransmissions included */
 	u64 bytes_retrans;
 	u64 bytes_received; /* in sequence; a FIN counts as a byte */
+	u64 bytes_acked; /* by the other side; a SYN counts as a byte */
+	u32 write_seq; /* the byte after the last one written */
+	u32 snd_una; /* the first one not acknowledged */
+	u32 copied_seq; /* the first one not read yet */
+	u32 rcv_nxt; /* the first one expected */
 	u32 total_retrans;
 	u32 delivered; /* segments acknowledged by the other side */
 	u32 srtt_us; /* eighths of a microsecond */

@@ -105,6 +105,15 @@ http1_inline int prefix_is_tls(__u64 word, __u32 n)
 	       length <= 16384 + 2048 && (n == 5 || (__u8)(word >> 40) == 1);
 }
 
+/* A server of HTTP/2 need not wait with its SETTINGS: on stream 0, six bytes each, no acknowledgment (RFC 9113, 6.5). */
+http1_inline int prefix_is_settings(__u64 word, __u64 rest, __u32 n)
+{
+	__u32 length = prefix_big16(word, 8);
+
+	return n >= 9 && !(word & 0xff) && word >> 24 == 4 && !(rest & 0xff) && length <= 96 * 6 &&
+	       length % 6 == 0;
+}
+
 http1_inline __u32 prefix_at_start(struct http1_view *view, __u64 word, __u64 rest, __u32 n,
 				   __u64 total)
 {
@@ -113,6 +122,8 @@ http1_inline __u32 prefix_at_start(struct http1_view *view, __u64 word, __u64 re
 	if (n >= 16 && word == HTTP1_WORD('P', 'R', 'I', ' ', '*', ' ', 'H', 'T') &&
 	    rest == HTTP1_WORD('T', 'P', '/', '2', '.', '0', '\r', '\n'))
 		return PREFIX_HTTP2;
+	if (prefix_is_settings(word, rest, n))
+		return PREFIX_HTTP2 | PREFIX_FROM_SERVER;
 	if (prefix_is_tls(word, n))
 		return PREFIX_TLS;
 	if (n >= 8 && prefix_big32(word, 0) == total) {

@@ -22,7 +22,7 @@ struct probe {
 	void *skeleton, *data;
 };
 
-/* ---- the core, as far as start and on_event of a probe ask for it ---- */
+/* ---- the core, as far as prepare, start and on_event of a probe ask for it ---- */
 
 void probe_set_skeleton(struct probe *probe, void *skeleton)
 {
@@ -205,6 +205,9 @@ static void start_probes(void)
 {
 	for (size_t i = 0; i < N_PROBES; i++) {
 		probes[i].desc = descriptors[i];
+		if (descriptors[i]->on_event && descriptors[i]->prepare &&
+		    descriptors[i]->prepare(&probes[i]))
+			abort();
 		if (descriptors[i]->on_event && descriptors[i]->start &&
 		    descriptors[i]->start(&probes[i]))
 			abort();

@@ -116,7 +116,7 @@ void require_program(const char *name)
 {
 	const char *path = getenv("PATH");
 	char *copy = strdup(path ? path : "");
-	bool found = false;
+	bool found = strchr(name, '/') && access(name, X_OK) == 0;
 
 	for (char *rest = copy, *directory; !found && (directory = strsep(&rest, ":"));) {
 		char candidate[4096];

@@ -22,7 +22,7 @@ void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2), nor
 void require_root(void); /* else skips */
 /* Skips where CPUs are emulated (TEST_EMULATED is set): for tests that compare the kernel's times with a program's. */
 void require_real_time(void);
-void require_program(const char *name); /* on PATH, else skips */
+void require_program(const char *name); /* on PATH, or with its path; else skips */
 
 /* A fresh directory, removed with all its content at cleanup. The string lives until then. */
 const char *temporary_directory(void);

@@ -19,6 +19,11 @@ static bool pid_written(const struct nginx *nginx)
 
 struct nginx *nginx_start(const char *listen, const char *server)
 {
+	return nginx_start_with(listen, "", server);
+}
+
+struct nginx *nginx_start_with(const char *listen, const char *options, const char *server)
+{
 	struct nginx *nginx = calloc(1, sizeof(*nginx));
 	char *config = NULL, *log = NULL, *files = NULL;
 	const char *path;
@@ -49,7 +54,7 @@ struct nginx *nginx_start(const char *listen, const char *server)
 		    "  client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp;\n"
 		    "  uwsgi_temp_path temp; scgi_temp_path temp;\n"
 		    "  server {\n"
-		    "    listen %s:%d;\n"
+		    "    listen %s:%d %s;\n"
 		    "    root %s;\n"
 		    "    location = / { return 200 \"ok\\n\"; }\n"
 		    "    location = /status/204 { return 204; }\n"
@@ -60,7 +65,7 @@ struct nginx *nginx_start(const char *listen, const char *server)
 		    "    %s\n"
 		    "  }\n"
 		    "}\n",
-		    nginx->host, nginx->port, nginx->directory, server ? server : "") < 0)
+		    nginx->host, nginx->port, options, nginx->directory, server ? server : "") < 0)
 		abort();
 	path = write_file(nginx->directory, "nginx.conf", config);
 	free(config);

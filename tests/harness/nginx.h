@@ -20,6 +20,8 @@ struct nginx {
  * ("[::1]"). Skips without nginx.
  */
 struct nginx *nginx_start(const char *listen, const char *server);
+/* The same with options behind the port it listens on ("http2", "ssl"). */
+struct nginx *nginx_start_with(const char *listen, const char *options, const char *server);
 void nginx_stop(struct nginx *nginx);
 /* "http://HOST:PORT" and path; valid until the next call. */
 const char *nginx_url(const struct nginx *nginx, const char *path);

@@ -112,6 +112,18 @@ pid_t program_start(const char *log, const char *const arguments[])
 	return pid;
 }
 
+const char *program_renamed(const char *program, const char *name)
+{
+	char *path = NULL;
+
+	require_program(program);
+	if (asprintf(&path, "%s/%s", temporary_directory(), name) < 0)
+		abort();
+	cleanup_push(free, path);
+	shell("ln -s $(command -v %s) %s", program, path);
+	return path;
+}
+
 static char *read_all(int fd, size_t *ret_size)
 {
 	size_t size = 0, capacity = 65536;

@@ -34,6 +34,11 @@ pid_t program_start(const char *log, const char *const arguments[]);
 int program_wait(pid_t pid, double seconds);
 /* Sends `signal` and waits; SIGKILL after `seconds`. Exit code as above, 124 when it had to be killed. */
 int program_stop(pid_t pid, int signal, double seconds);
+/*
+ * A program under another name, so that it is an entity of its own: a path that lives until cleanup. Skips without the
+ * program.
+ */
+const char *program_renamed(const char *program, const char *name);
 /* The whole file as a string, "" when it cannot be read; the caller frees it. */
 char *read_file(const char *path);
 

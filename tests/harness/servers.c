@@ -135,9 +135,9 @@ struct server *python_server_start(const char *script)
 {
 	struct server *server = server_new();
 
-	require_program("python3");
+	require_program("/usr/bin/python3");
 	server_start(server, "python",
-		     (const char *const[]){ "python3",
+		     (const char *const[]){ "/usr/bin/python3",
 					    write_file(server->directory, "server.py", script),
 					    text_of(server->port), NULL });
 	return server;

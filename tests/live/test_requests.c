@@ -71,20 +71,6 @@ static void expect_nothing_lost(const struct page *page)
 
 /* ---- nginx ---- */
 
-/*
- * A client with a program name of its own: the real one under another name. The name and the path live until
- * cleanup.
- */
-static const char *renamed(const char *program, const char *name)
-{
-	static char path[256];
-
-	require_program(program);
-	snprintf(path, sizeof(path), "%s/%s", temporary_directory(), name);
-	shell("ln -s $(command -v %s) %s", program, path);
-	return path;
-}
-
 static struct nginx *start_nginx(const char *listen, const char *server)
 {
 	struct nginx *nginx = nginx_start(listen, server);
@@ -113,7 +99,7 @@ static void real_server_and_client(const char *listen)
 	struct nginx *nginx = start_nginx(
 		listen,
 		"location /post { return 201 \"taken\\n\"; } location /file { alias files/; sendfile on; }");
-	const char *curl = renamed("curl", "curl-requests"), *name = "curl-requests",
+	const char *curl = program_renamed("curl", "curl-requests"), *name = "curl-requests",
 		   *host = nginx->host;
 	int port = nginx->port;
 	struct page *page;
@@ -200,7 +186,7 @@ static void pipelined_by_wrk(void **state)
 	require_real_time(); /* thousands of requests within its second */
 	leadline = start_agent();
 	nginx = start_nginx(NULL, NULL);
-	wrk = renamed("wrk", "wrk-requests");
+	wrk = program_renamed("wrk", "wrk-requests");
 	script = write_file(nginx->directory, "pipeline.lua",
 			    "init = function(args)\n"
 			    "  local r = {}\n"

@@ -51,6 +51,12 @@ struct sample {
 static const struct sample at_start[] = {
 	{ "HTTP/2", BYTES("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), PREFIX_HTTP2 },
 	{ "HTTP/3?", BYTES("PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n"), PREFIX_UNKNOWN },
+	{ "HTTP/2, the server", BYTES("\0\0\x06\4\0\0\0\0\0\0\3\0\0\0\x64"),
+	  PREFIX_HTTP2 | SERVER },
+	{ "HTTP/2, the server, nothing set", BYTES("\0\0\0\4\0\0\0\0\0"), PREFIX_HTTP2 | SERVER },
+	{ "acknowledged settings", BYTES("\0\0\0\4\1\0\0\0\0"), PREFIX_UNKNOWN },
+	{ "settings of a stream", BYTES("\0\0\0\4\0\0\0\0\1"), PREFIX_UNKNOWN },
+	{ "settings and a half", BYTES("\0\0\x09\4\0\0\0\0\0\0\3\0\0\0\x64"), PREFIX_UNKNOWN },
 	{ "HTTP/1", BYTES("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), PREFIX_UNKNOWN },
 	{ "PostgreSQL", BYTES(STARTUP), PREFIX_POSTGRESQL },
 	{ "PostgreSQL, cut", BYTES(STARTUP), PREFIX_UNKNOWN, 23 },
