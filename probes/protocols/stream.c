@@ -304,10 +304,8 @@ uint64_t protocol_stream_pass_hole(struct protocol_stream *stream)
 	return passed;
 }
 
-const uint8_t *protocol_stream_last(const struct protocol_stream *stream, size_t size)
+const uint8_t *protocol_piece_last(const struct protocol_piece *piece, size_t size)
 {
-	const struct protocol_piece *piece = stream->piece;
-
 	if (piece->tail_size >= size)
 		return piece->tail + piece->tail_size - size;
 	if (!piece->tail_size && piece->head_size == piece->size && piece->size >= size)

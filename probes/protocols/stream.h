@@ -74,7 +74,7 @@ uint64_t protocol_stream_left(const struct protocol_stream *stream);
 uint64_t protocol_stream_give_up(struct protocol_stream *stream);
 /* Goes to the first copied byte after the hole, or to the end. Returns the bytes given up; 0: there is no hole. */
 uint64_t protocol_stream_pass_hole(struct protocol_stream *stream);
-/* The last `size` bytes of the piece, wherever the position is; NULL: not all of them were copied to one place. */
-const uint8_t *protocol_stream_last(const struct protocol_stream *stream, size_t size);
+/* The last `size` bytes of a piece; NULL: not all of them were copied to one place. */
+const uint8_t *protocol_piece_last(const struct protocol_piece *piece, size_t size);
 
 #endif

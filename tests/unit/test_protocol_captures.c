@@ -26,6 +26,23 @@ static const struct capture captures[] = {
 	  "1 EXEC, 5 GET, 1 MULTI, 1 PSUBSCRIBE, 1 PUNSUBSCRIBE, 5 SET, 1 SUBSCRIBE, 1 UNSUBSCRIBE" },
 	{ &protocol_redis, "redis/resp3-tracking-monitor",
 	  "2 CLIENT, 2 GET, 1 HELLO, 1 HGETALL, 1 MONITOR, 1 PING, 1 PUBLISH, 1 QUIT, 1 SET, 1 SUBSCRIBE" },
+	/* pgbench -S -t 31 in its three modes, and its whole transaction, -t 7 */
+	{ &protocol_postgresql, "postgresql/select-simple", "31 SELECT SELECT pgbench_accounts" },
+	{ &protocol_postgresql, "postgresql/select-extended", "31 SELECT SELECT pgbench_accounts" },
+	{ &protocol_postgresql, "postgresql/select-prepared", "31 SELECT SELECT pgbench_accounts" },
+	{ &protocol_postgresql, "postgresql/transactions-prepared",
+	  "7 BEGIN BEGIN, 7 END END, 7 INSERT INSERT pgbench_history, 7 SELECT SELECT pgbench_accounts, "
+	  "7 UPDATE UPDATE pgbench_accounts, 7 UPDATE UPDATE pgbench_branches, 7 UPDATE UPDATE pgbench_tellers" },
+	/* pgbench -t 5 with three statements between startpipeline and endpipeline */
+	{ &protocol_postgresql, "postgresql/pipeline",
+	  "5 SELECT SELECT, 5 SELECT SELECT pgbench_accounts, 5 UPDATE UPDATE pgbench_tellers" },
+	/* psql: rows copied in and out, errors, several statements at once, a notification, a notice, a cursor */
+	{ &protocol_postgresql, "postgresql/psql",
+	  "1 ?, 1 BEGIN BEGIN, 1 COMMIT COMMIT, 1 COPY COPY nosuch =42P01 !, 2 COPY COPY orders, "
+	  "1 CREATE CREATE TABLE orders, 1 DECLARE DECLARE SELECT orders, 1 DO DO, 1 FETCH FETCH, "
+	  "1 INSERT INSERT orders =23505 !, 1 LISTEN LISTEN, 1 NOTIFY NOTIFY, 1 SELECT SELECT, "
+	  "1 SELECT SELECT =22012 !, 1 SELECT SELECT =42P02 !, 1 SELECT SELECT SELECT orders SELECT, "
+	  "1 SELECT SELECT nosuch =42P01 !, 1 TRUNCATE TRUNCATE orders" },
 };
 
 static size_t read_capture(const char *path, uint8_t *data)
