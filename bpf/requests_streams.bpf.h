@@ -288,12 +288,13 @@ static __always_inline void fill_event(struct stream_event *event, struct stream
 	event->entity = entity;
 	event->pid = id >> 32;
 	event->tid = id;
+	event->flags = (from_client ? STREAM_FROM_CLIENT : 0) |
+		       (stream->midway ? STREAM_MIDWAY : 0) |
+		       (stream->sequence[0] | stream->sequence[1] ? 0 : STREAM_BEGINS);
 	event->sequence = stream->sequence[from_client & 1]++;
 	event->kind = STREAM_DATA;
 	event->protocol = stream->protocol;
 	event->role = stream->role;
-	event->flags =
-		(from_client ? STREAM_FROM_CLIENT : 0) | (stream->midway ? STREAM_MIDWAY : 0);
 }
 
 static __always_inline long send_event(struct stream_scratch *scratch)

@@ -44,6 +44,7 @@ enum stream_event_kind {
 enum stream_event_flag {
 	STREAM_FROM_CLIENT = 1, /* else from the server */
 	STREAM_MIDWAY = 2, /* the connection's beginning was not seen */
+	STREAM_BEGINS = 4, /* the first event of its connection */
 };
 
 /* One call; head_size and tail_size bytes follow. */

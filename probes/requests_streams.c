@@ -210,7 +210,8 @@ static struct connection *open_connection(struct streams *streams, const struct 
 	connection->role = event->role;
 	connection->entity = event->entity;
 	connection->protocol = decoder_of(event->protocol);
-	connection->begun_midway = (event->flags & STREAM_MIDWAY) || event->sequence;
+	connection->begun_midway =
+		(event->flags & STREAM_MIDWAY) || !(event->flags & STREAM_BEGINS);
 	connection->decoder = connection->protocol->open(connection->begun_midway);
 	connection->calls = protocol_calls_new(call_ended, connection);
 	if (!connection->decoder || !connection->calls)

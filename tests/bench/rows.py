@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 
+import databases
 import machine
 from machine import Unavailable, require, run, wait_until
 from scale import scale
@@ -327,11 +328,21 @@ def start(bench):
     }
 
 
+def redis(bench):
+    return databases.redis_row(bench, compare)
+
+
+def postgresql(bench):
+    return databases.postgresql_row(bench, compare)
+
+
 ROWS = {
     "syscall": syscall,
     "switch": switch,
     "block": block,
     "requests": requests,
+    "redis": redis,
+    "postgresql": postgresql,
     "scrape": scrape,
     "start": start,
     "scale": scale,

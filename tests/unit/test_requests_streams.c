@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Events of the kernel side to calls, without a kernel: conversations in Redis's protocol, with gaps and lies. No root. */
+#include <errno.h>
+#include "agent/registry.h"
+#include "probes/requests_streams.h"
+#include "tests/harness/harness.h"
+
+#define MAX_CONNECTIONS 5
+#define MAX_ENTITIES	8
+
+#define PING "*1\r\n$4\r\nPING\r\n"
+#define PONG "+PONG\r\n"
+
+static struct call_table *calls;
+static struct streams *streams;
+
+static int start(void **state)
+{
+	(void)state;
+	calls = call_table_new(64);
+	streams = streams_new(MAX_CONNECTIONS, MAX_ENTITIES, calls);
+	return !calls || !streams;
+}
+
+static int stop(void **state)
+{
+	streams_free(streams);
+	call_table_free(calls);
+	return cleanup_teardown(state);
+}
+
+/* An event with its bytes behind it, as it lies in the ring. */
+struct example {
+	struct stream_event event;
+	char bytes[256];
+};
+
+static struct example event_of(uint64_t connection, uint32_t sequence, bool from_client,
+			       const char *bytes)
+{
+	struct example example = {
+		.event = {
+			.connection = connection,
+			.ns = 1000 + sequence,
+			.size = strlen(bytes),
+			.entity = 3,
+			.sequence = sequence,
+			.head_size = (uint16_t)strlen(bytes),
+			.kind = STREAM_DATA,
+			.protocol = PREFIX_REDIS,
+			.role = REQUESTS_CLIENT,
+			.flags = !from_client ? 0
+				 : sequence   ? STREAM_FROM_CLIENT
+					      : STREAM_FROM_CLIENT | STREAM_BEGINS,
+		},
+	};
+
+	memcpy(example.bytes, bytes, strlen(bytes));
+	return example;
+}
+
+/* In memory of exactly that size, so that a sanitizer sees what reads behind it. */
+static int take(const struct example *example, size_t size)
+{
+	void *exact = malloc(size);
+	int err;
+
+	if (!exact)
+		abort();
+	memcpy(exact, example, size);
+	err = streams_take_event(streams, exact, size);
+	free(exact);
+	return err;
+}
+
+static void say(uint64_t connection, uint32_t sequence, bool from_client, const char *bytes)
+{
+	const struct example example = event_of(connection, sequence, from_client, bytes);
+
+	assert_int_equal(take(&example, sizeof(example.event) + strlen(bytes)), 0);
+}
+
+static void end(uint64_t connection, uint32_t sequence)
+{
+	struct example example = event_of(connection, sequence, false, "");
+
+	example.event.kind = STREAM_CLOSED;
+	assert_int_equal(take(&example, sizeof(example.event)), 0);
+}
+
+static const char *const *entity_as_comm(void *context, uint32_t entity)
+{
+	static const char *const labels[ENTITY_LABELS] = { "", "", "", "", "some" };
+
+	(void)context;
+	(void)entity;
+	return labels;
+}
+
+/* Calls of an operation that ended with this error type. */
+static uint64_t n_calls(const char *operation, const char *error)
+{
+	struct registry *registry = registry_new(entity_as_comm, NULL);
+	struct snapshot *snapshot;
+	const struct family *family;
+	uint64_t n = 0;
+
+	call_table_write(calls, registry_begin(registry));
+	snapshot = registry_finish(registry);
+	family = snapshot_family(snapshot, "db_client_operation_duration_seconds");
+	for (size_t i = 0; family && i < family->n_series; i++)
+		if (!strcmp(family->series[i].labels[1], operation) &&
+		    !strcmp(family->series[i].labels[4], error))
+			n += histogram_count(&family->series[i].histogram);
+	snapshot_put(snapshot);
+	registry_free(registry);
+	return n;
+}
+
+static void conversations_become_calls(void **state)
+{
+	for (uint64_t connection = 1; connection <= 3; connection++)
+		for (uint32_t i = 0; i < 7; i++) {
+			say(connection, i, true, PING);
+			say(connection, i, false, i == 5 ? "-ERR no\r\n" : PONG);
+		}
+	assert_int_equal(n_calls("PING", ""), 18);
+	assert_int_equal(n_calls("PING", "ERR"), 3);
+	assert_int_equal(streams_counts(streams)->connections, 3);
+	assert_int_equal(streams_counts(streams)->gaps, 0);
+	for (uint64_t connection = 1; connection <= 3; connection++)
+		end(connection, 7);
+	assert_int_equal(streams_counts(streams)->connections, 0);
+	(void)state;
+}
+
+static void what_is_never_answered_ends_with_its_connection(void **state)
+{
+	say(1, 0, true, PING);
+	say(1, 0, false, PONG);
+	say(1, 1, true, PING PING);
+	end(1, 1);
+	assert_int_equal(n_calls("PING", ""), 1);
+	assert_int_equal(n_calls("PING", "no_response"), 2);
+	(void)state;
+}
+
+/* What is missing may have been an answer: none is given to the wrong question. */
+static void gaps_are_counted_not_guessed(void **state)
+{
+	say(1, 0, true, PING);
+	say(1, 0, false, PONG);
+	say(1, 1, true, PING);
+	say(1, 2, false, PONG); /* 1 is missing */
+	assert_int_equal(streams_counts(streams)->gaps, 1);
+	assert_int_equal(streams_counts(streams)->abandoned, 1);
+	say(1, 2, true, PING);
+	say(1, 3, false, PONG);
+	say(1, 3, true, PING);
+	end(1, 5); /* 4 is missing: it may have been the answer */
+	assert_int_equal(n_calls("PING", "no_response"), 0);
+	assert_true(n_calls("PING", "") >= 1 && n_calls("PING", "") <= 3);
+	(void)state;
+}
+
+static void the_silent_make_room(void **state)
+{
+	for (uint64_t connection = 1; connection <= MAX_CONNECTIONS + 2; connection++)
+		say(connection, 0, true, PING);
+	assert_int_equal(streams_counts(streams)->connections, MAX_CONNECTIONS);
+	assert_int_equal(streams_counts(streams)->evicted, 2);
+	assert_int_equal(streams_counts(streams)->abandoned, 2);
+	/* of one that was heard of lately, nothing is lost */
+	say(MAX_CONNECTIONS + 2, 0, false, PONG);
+	assert_int_equal(n_calls("PING", ""), 1);
+	/* one that was not is joined midway: there is an answer first, to what is not known */
+	say(1, 0, false, PONG);
+	say(1, 1, true, PING);
+	say(1, 1, false, PONG);
+	assert_int_equal(streams_counts(streams)->gaps, 0);
+	assert_true(n_calls("PING", "") <= 2);
+	assert_true(streams_bound(streams) >= MAX_CONNECTIONS * PROTOCOL_MAX_STATE);
+	(void)state;
+}
+
+static void all_bytes_are_accounted_for(void *context, const struct stream_bytes *bytes)
+{
+	uint64_t *sum = context;
+
+	assert_int_equal(bytes->entity, 3);
+	assert_int_equal(bytes->protocol, PREFIX_REDIS);
+	*sum += bytes->parsed;
+	for (int i = 0; i < PROTOCOL_UNPARSED_REASONS; i++)
+		*sum += bytes->unparsed[i];
+}
+
+static void bytes_are_parsed_or_not(void **state)
+{
+	uint64_t sum = 0;
+
+	say(1, 0, true, PING);
+	say(1, 0, false, PONG);
+	say(1, 1, true, "GET / HTTP/1.1\r\n\r\n");
+	streams_each_bytes(streams, all_bytes_are_accounted_for, &sum);
+	assert_true(sum >= strlen(PING PONG)); /* the rest may be held as yet */
+	assert_true(sum <= strlen(PING PONG "GET / HTTP/1.1\r\n\r\n"));
+	streams_forget_entity(streams, 3);
+	sum = 0;
+	streams_each_bytes(streams, all_bytes_are_accounted_for, &sum);
+	assert_int_equal(sum, 0);
+	(void)state;
+}
+
+static void refused(struct example example, size_t size)
+{
+	assert_int_equal(take(&example, size), -EBADMSG);
+}
+
+static void lies_are_refused(void **state)
+{
+	const struct example good = event_of(1, 0, true, PING);
+	const size_t size = sizeof(good.event) + strlen(PING);
+	struct example bad;
+
+#define LIE(field, value) (bad = good, bad.event.field = (value), refused(bad, size))
+	for (size_t short_by = 1; short_by <= size; short_by++)
+		refused(good, size - short_by);
+	refused(good, size + 1);
+	LIE(head_size, (uint16_t)(strlen(PING) + 1));
+	LIE(head_size, 0xffff);
+	LIE(tail_size, 1);
+	LIE(size, strlen(PING) - 1);
+	LIE(kind, STREAM_EVENT_KINDS);
+	LIE(role, REQUESTS_ROLES);
+	LIE(protocol, PREFIX_PROTOCOLS);
+	LIE(protocol, PREFIX_UNKNOWN);
+	LIE(protocol, PREFIX_TLS);
+	LIE(entity, MAX_ENTITIES);
+	LIE(entity, 0xffffffff);
+	assert_int_equal(streams_counts(streams)->connections, 0);
+	assert_int_equal(take(&good, size), 0);
+	LIE(role, REQUESTS_SERVER);
+	LIE(protocol, PREFIX_HTTP2);
+	assert_int_equal(streams_counts(streams)->connections, 1);
+	(void)state;
+}
+
+/* Events that are sound in form and senseless in content. */
+static void nonsense_is_survived(void **state)
+{
+	static const uint8_t numbers[] = { PREFIX_REDIS, PREFIX_HTTP2 };
+	uint64_t random = 88172645463325252;
+
+	for (int round = 0; round < 100003; round++) {
+		struct example example = event_of(1, 0, true, "");
+		uint8_t *at = (uint8_t *)example.bytes;
+		size_t n;
+
+		for (size_t i = 0; i < sizeof(example.bytes); i += 8) {
+			random ^= random << 13;
+			random ^= random >> 7;
+			random ^= random << 17;
+			memcpy(at + i, &random, 8);
+		}
+		n = random >> 8 & 63;
+		example.event.connection = random & 15;
+		example.event.sequence = (uint32_t)(random >> 20 & 3);
+		example.event.head_size = (uint16_t)n;
+		example.event.tail_size = (uint16_t)(random >> 24 & 31);
+		example.event.size =
+			n + example.event.tail_size + (random >> 32 & 1 ? 0 : random >> 33);
+		example.event.ns = random;
+		example.event.kind = random >> 40 & 31 ? STREAM_DATA : STREAM_CLOSED;
+		example.event.protocol = numbers[random & 1];
+		example.event.role = random >> 1 & 1;
+		example.event.flags = (uint8_t)(random >> 50 & 7);
+		take(&example, sizeof(example.event) + n + example.event.tail_size);
+		streams_expire(streams, random);
+	}
+	assert_true(streams_counts(streams)->events > 10000);
+	assert_true(streams_counts(streams)->connections <= MAX_CONNECTIONS);
+	(void)state;
+}
+
+int main(void)
+{
+#define STREAM_TEST(function) cmocka_unit_test_setup_teardown(function, start, stop)
+	const struct CMUnitTest tests[] = {
+		STREAM_TEST(conversations_become_calls),
+		STREAM_TEST(what_is_never_answered_ends_with_its_connection),
+		STREAM_TEST(gaps_are_counted_not_guessed),
+		STREAM_TEST(the_silent_make_room),
+		STREAM_TEST(bytes_are_parsed_or_not),
+		STREAM_TEST(lies_are_refused),
+		STREAM_TEST(nonsense_is_survived),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
