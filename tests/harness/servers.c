@@ -2,6 +2,7 @@
 /* Starts servers for tests; see servers.h. */
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "tests/harness/harness.h"
 #include "tests/harness/servers.h"
 
@@ -87,23 +88,31 @@ struct server *redis_start(void)
 	return server;
 }
 
-struct server *postgresql_start(void)
+const char *postgresql_program(const char *name)
 {
-	struct server *server;
 	struct output *output =
-		run_shell("ls -d /usr/lib/postgresql/*/bin | tail -1 | tr -d '\\n'");
-	const char *programs = joined(output->text, "/");
+		run_shell("ls /usr/lib/postgresql/*/bin/%s | tail -1 | tr -d '\\n'", name);
+	const char *path = joined(output->text, "");
 
 	output_free(output);
-	if (strlen(programs) < 3)
-		test_skip("no PostgreSQL");
+	if (access(path, X_OK))
+		test_skip("needs %s of PostgreSQL", name);
+	return path;
+}
+
+struct server *postgresql_start(void)
+{
+	const char *initdb = postgresql_program("initdb"),
+		   *postgres = postgresql_program("postgres");
+	struct server *server;
+
 	require_program("setpriv");
 	server = server_new();
-	shell("chown postgres %s && setpriv --reuid=postgres --regid=postgres --clear-groups %sinitdb -D %s/data -U postgres --auth=trust --no-sync >/dev/null",
-	      server->directory, programs, server->directory);
+	shell("chown postgres %s && setpriv --reuid=postgres --regid=postgres --clear-groups %s -D %s/data -U postgres --auth=trust --no-sync >/dev/null",
+	      server->directory, initdb, server->directory);
 	server_start(server, "postgresql",
 		     (const char *const[]){ "setpriv", "--reuid=postgres", "--regid=postgres",
-					    "--clear-groups", joined(programs, "postgres"), "-D",
+					    "--clear-groups", postgres, "-D",
 					    joined(server->directory, "/data"), "-p",
 					    text_of(server->port), "-k", server->directory, "-F",
 					    "-c", "listen_addresses=127.0.0.1", NULL });

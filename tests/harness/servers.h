@@ -19,6 +19,8 @@ struct server {
 
 struct server *redis_start(void);
 struct server *postgresql_start(void); /* trusts everybody; user and database "postgres" */
+/* Path of one of its programs; what is on PATH is a script that looks for the version. */
+const char *postgresql_program(const char *name);
 struct server *mariadb_start(void); /* the same; user "root", database "test" */
 /* A Python program: listens on the port that is its first argument. */
 struct server *python_server_start(const char *script);

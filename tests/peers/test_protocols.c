@@ -113,6 +113,92 @@ static void redis(void **state)
 	(void)state;
 }
 
+/* ---- PostgreSQL ---- */
+
+static double postgresql_calls(const struct page *page, const char *metric, const char *label,
+			       const char *value, const char *summary, const char *status)
+{
+	return metric_histogram(page, metric, label, value, "db_system_name", "postgresql",
+				"db_query_summary", summary, "db_response_status_code", status,
+				NULL)
+		.count;
+}
+
+/* "latency average = 0.123 ms" of pgbench, in seconds. */
+static double mean_by_pgbench(const char *text)
+{
+	const char *line = strstr(text, "latency average = ");
+
+	return line ? atof(line + strlen("latency average = ")) / 1000 : NAN;
+}
+
+static void postgresql(void **state)
+{
+	static const char *const modes[] = { "simple", "extended", "prepared" };
+	struct leadline *leadline = start_agent();
+	struct server *server = postgresql_start();
+	const char *psql = program_renamed(postgresql_program("psql"), "psql-peers"),
+		   *connect = "-h 127.0.0.1 -U postgres";
+	struct page *page;
+
+	shell("%s %s -p %d -i -q -s 1 postgres >/dev/null 2>&1", postgresql_program("pgbench"),
+	      connect, server->port);
+	for (size_t i = 0; i < 3; i++) {
+		char name[32];
+		const char *pgbench;
+		struct page_histogram seen;
+		struct output *output;
+		double mean;
+
+		snprintf(name, sizeof(name), "pgb-%s", modes[i]);
+		pgbench = program_renamed(postgresql_program("pgbench"), name);
+		output = run_shell("%s %s -p %d -n -S -M %s -c 3 -t 101 postgres", pgbench, connect,
+				   server->port, modes[i]);
+		mean = mean_by_pgbench(output->text);
+		if (!(mean > 0))
+			test_fail("pgbench: %s", output->text);
+		output_free(output);
+		page = leadline_scrape(leadline);
+		seen = metric_histogram(page, DB_CLIENT, "comm", name, "db_system_name",
+					"postgresql", "db_query_summary", "SELECT pgbench_accounts",
+					NULL);
+		expect(modes[i], seen.count, 3 * 101);
+		expect(modes[i],
+		       postgresql_calls(page, DB_SERVER, "unit", server->unit,
+					"SELECT pgbench_accounts", ""),
+		       (double)(i + 1) * 3 * 101);
+		/* pgbench's latency has its own time between requests in it */
+		if (page_histogram_mean(&seen) > mean * 1.02 + 100e-6 ||
+		    page_histogram_mean(&seen) < mean * 0.5 - 100e-6)
+			test_fail("%s: mean %.6f s, by pgbench %.6f s", modes[i],
+				  page_histogram_mean(&seen), mean);
+		page_free(page);
+	}
+	for (int i = 0; i < 7; i++)
+		output_free(run_shell("%s %s -p %d -c 'select * from nowhere' postgres", psql,
+				      connect, server->port));
+	shell("for i in $(seq 13); do echo \"insert into pgbench_history(tid) values ($i);\"; done | %s %s -p %d -q postgres",
+	      psql, connect, server->port);
+	page = leadline_scrape(leadline);
+	expect("errors",
+	       postgresql_calls(page, DB_CLIENT, "comm", "psql-peers", "SELECT nowhere", "42P01"),
+	       7);
+	expect("errors",
+	       postgresql_calls(page, DB_SERVER, "unit", server->unit, "SELECT nowhere", "42P01"),
+	       7);
+	expect("insert",
+	       postgresql_calls(page, DB_CLIENT, "comm", "psql-peers", "INSERT pgbench_history",
+				""),
+	       13);
+	expect("insert",
+	       postgresql_calls(page, DB_SERVER, "unit", server->unit, "INSERT pgbench_history",
+				""),
+	       13);
+	expect_nothing_lost(page);
+	page_free(page);
+	(void)state;
+}
+
 /* ---- HTTP/2 ---- */
 
 static struct nginx *start_nginx(const char *name, const char *listen_options, const char *server,
@@ -333,10 +419,8 @@ static void tls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		HARNESS_TEST(redis),
-		HARNESS_TEST(http2),
-		HARNESS_TEST(grpc),
-		HARNESS_TEST(tls),
+		HARNESS_TEST(redis), HARNESS_TEST(postgresql), HARNESS_TEST(http2),
+		HARNESS_TEST(grpc),  HARNESS_TEST(tls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
