@@ -31,8 +31,8 @@ void talk_say(struct talk *talk, bool from_client, const void *bytes, size_t siz
 void talk_add(struct talk *talk, const void *bytes, size_t size);
 void talk_clear(struct talk *talk);
 /*
- * Reads a recording: records of a byte 'C' or 'S', the size as 4 bytes, least significant first, and so many bytes. Fails
- * the test when there is none.
+ * Reads a recording, as tests/fuzz/record.py makes them: five bytes, and records of two (little endian: size, and in the
+ * highest bit whether the client says it) and so many bytes. Fails the test when there is none.
  */
 void talk_load(struct talk *talk, const char *path);
 
@@ -59,6 +59,7 @@ struct talk_result {
 	size_t n;
 	unsigned in_flight; /* at the end */
 	bool was_stopped;
+	enum protocol_unparsed why_stopped; /* if it was */
 	struct protocol_counts counts;
 	char *text; /* "protocol|operation|target|status" with "!" after errors, a line a call */
 };
@@ -71,7 +72,7 @@ void talk_result_free(struct talk_result *result);
 /*
  * What must hold however it is seen: the same calls at the same times for every split and every way of cutting; and joined
  * midway or with a gap anywhere no call that was not there, none twice, and none with another name or status: each
- * is as it was, or unknown ("").
+ * is as it was, or unknown (""), or has the beginning of its target.
  */
 void talk_check(const struct talk *talk, const struct protocol *protocol, const char *expected);
 

@@ -619,15 +619,15 @@ static void test_recorded(void **state)
 			unsigned n;
 		} calls[6];
 	} recorded[] = {
-		{ "http2_h2load_nghttpd",
+		{ "h2load-nghttpd",
 		  17,
 		  { { "http2|GET|/index.html|200\n", 6 },
 		    { "http2|GET|/users/{id}|200\n", 6 },
 		    { "http2|GET|/missing|404!\n", 5 } } },
-		{ "http2_upgrade_curl_nghttpx",
+		{ "upgrade-curl-nghttpx",
 		  2,
 		  { { "http2|GET|/users/{id}|200\n", 1 }, { "http2|GET|/index.html|200\n", 1 } } },
-		{ "grpc_python",
+		{ "grpc-python",
 		  22,
 		  { { "grpc||shop.v1.Cart/AddItem|0\n", 18 },
 		    { "grpc||shop.v1.Cart/AddItem|5!\n", 1 },
@@ -641,7 +641,7 @@ static void test_recorded(void **state)
 		struct talk_result result;
 		char path[128];
 
-		snprintf(path, sizeof(path), "tests/unit/talks/%s.talk", recorded[i].talk);
+		snprintf(path, sizeof(path), "tests/fuzz/http2/%s", recorded[i].talk);
 		talk_load(&talk, path);
 		result = talk_run(&talk, &protocol_http2, &(struct talk_view){ 0 });
 		assert_int_equal(result.n, recorded[i].n);
