@@ -17,6 +17,7 @@
 #include "lib/budget.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/http1_call.bpf.h"
+#include "lib/http2_frames.h"
 #include "lib/protocol_prefix.h"
 #include "lib/tls_records.h"
 #include "requests_connection.bpf.h"
@@ -43,6 +44,7 @@ struct stream {
 	__u8 midway;
 	__u8 calls; /* so far, up to STARTTLS_CALLS */
 	struct tls_records tls;
+	struct http2_frames frames[2]; /* from the server, from the client */
 	__u32 vector_at; /* the message last sent … */
 	__u64 vector; /* … of an array of these: see open_vector() */
 };
@@ -71,8 +73,12 @@ DEFINE_ROWS(exchange_keys, struct exchange_key); /* by row, no lanes; all zero: 
 /* An event under construction. Bytes: room for any offset and size that the verifier thinks of. */
 struct stream_scratch {
 	struct stream_event event;
-	__u8 bytes[2 * STREAM_CAPTURE_MAX];
+	union {
+		__u8 bytes[2 * STREAM_CAPTURE_MAX];
+		struct http2_pieces pieces;
+	};
 };
+_Static_assert(HTTP2_PIECES_MAX <= STREAM_CAPTURE_MAX, "pieces have room in an event");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -278,6 +284,26 @@ static __always_inline void copy_call(struct http1_view *view, struct stream_scr
 		streams_copy_tail(view, scratch);
 }
 
+/* Of HTTP/2, frames are copied. Returns whether they were: else the call is to be copied like any other. */
+__noinline int streams_copy_frames(struct stream *stream, struct work *work,
+				   struct stream_scratch *scratch)
+{
+	struct http2_frames *frames;
+
+	if (!stream || !work || !scratch)
+		return 0;
+	frames = &stream->frames[work->from_client & 1];
+	if (!http2_frames_begin(frames, &work->view, &scratch->pieces, work->from_client,
+				stream->midway, work->n_before))
+		return 0;
+	for (int i = 0; i < HTTP2_STEPS_A_CALL; i++)
+		if (http2_frames_step(frames, &work->view, &scratch->pieces))
+			break;
+	scratch->event.head_size = http2_frames_end(frames, &work->view, &scratch->pieces);
+	scratch->event.tail_size = 0;
+	return 1;
+}
+
 static __always_inline void fill_event(struct stream_event *event, struct stream *stream,
 				       __u32 entity, __u64 now_ns, bool from_client)
 {
@@ -342,15 +368,23 @@ static __always_inline bool starts_tls(const struct stream *stream,
 __noinline int streams_send_copy(struct stream *stream, struct work *work)
 {
 	struct stream_scratch *scratch;
+	bool is_http2, in_pieces;
 
 	if (!stream || !work)
 		return 0;
 	scratch = bpf_map_lookup_elem(&stream_scratches, &(__u32){ 0 });
 	if (!scratch)
 		return 0;
-	copy_call(&work->view, scratch);
+	is_http2 = stream->protocol == PREFIX_HTTP2;
+	in_pieces = is_http2 && streams_copy_frames(stream, work, scratch);
+	if (!in_pieces)
+		copy_call(&work->view, scratch);
 	fill_event(&scratch->event, stream, work->entity, work->now_ns, work->from_client);
 	scratch->event.size = work->view.total;
+	if (in_pieces)
+		scratch->event.flags |= STREAM_IN_PIECES;
+	if (is_http2)
+		return send_event(scratch) ? 1 : 0;
 	if (stream->calls < STARTTLS_CALLS) {
 		if (work->from_client && starts_tls(stream, scratch)) {
 			scratch->event.kind = STREAM_CLOSED; /* to its decoder */

@@ -10,6 +10,7 @@
 #include <linux/types.h>
 #endif
 #include "lib/hist.h"
+#include "lib/stream_piece.h"
 
 /* A series; protocol: enum prefix_protocol, role: enum requests_role. */
 struct exchange_key {
@@ -45,6 +46,7 @@ enum stream_event_flag {
 	STREAM_FROM_CLIENT = 1, /* else from the server */
 	STREAM_MIDWAY = 2, /* the connection's beginning was not seen */
 	STREAM_BEGINS = 4, /* the first event of its connection */
+	STREAM_IN_PIECES = 8, /* head_size bytes follow, and are pieces: lib/stream_piece.h */
 };
 
 /* One call; head_size and tail_size bytes follow. */

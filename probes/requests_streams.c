@@ -232,13 +232,32 @@ failed:
 
 /* ---- events ---- */
 
+/* The pieces of a call must be all of it. */
+static bool are_pieces(const struct stream_event *event)
+{
+	const uint8_t *at = (const uint8_t *)(event + 1), *end = at + event->head_size;
+	struct stream_piece piece;
+	uint64_t size = 0;
+
+	while ((size_t)(end - at) >= sizeof(piece)) {
+		memcpy(&piece, at, sizeof(piece));
+		at += sizeof(piece);
+		if (piece.copied > piece.size || piece.copied > (size_t)(end - at))
+			return false;
+		at += piece.copied;
+		size += piece.size;
+	}
+	return at == end && size == event->size;
+}
+
 static bool is_sound(const struct streams *streams, const struct stream_event *event, size_t size)
 {
 	size_t copied = (size_t)event->head_size + event->tail_size;
 
 	return event->kind <= STREAM_CLOSED && event->role < REQUESTS_ROLES &&
 	       event->entity < streams->max_entities && decoder_of(event->protocol) &&
-	       size == sizeof(*event) + copied && copied <= event->size;
+	       size == sizeof(*event) + copied &&
+	       (event->flags & STREAM_IN_PIECES ? are_pieces(event) : copied <= event->size);
 }
 
 /* Events that should have come before this one have not, nor will. */
@@ -259,11 +278,9 @@ static void find_gap(struct connection *connection, const struct stream_event *e
 	connection->protocol->gap(connection->decoder, from_client, connection->calls);
 }
 
-static void take_data(struct connection *connection, const struct stream_event *event)
+static void feed_call(struct connection *connection, const struct stream_event *event)
 {
 	const uint8_t *bytes = (const uint8_t *)(event + 1);
-	bool from_client = event->flags & STREAM_FROM_CLIENT;
-	struct connection **list = heard_list(connection);
 	const struct protocol_piece piece = {
 		.ns = event->ns,
 		.size = event->size,
@@ -271,15 +288,48 @@ static void take_data(struct connection *connection, const struct stream_event *
 		.head_size = event->head_size,
 		.tail = bytes + event->head_size,
 		.tail_size = event->tail_size,
-		.from_client = from_client,
+		.from_client = event->flags & STREAM_FROM_CLIENT,
 	};
+
+	connection->protocol->feed(connection->decoder, &piece, connection->calls);
+}
+
+static void feed_pieces(struct connection *connection, const struct stream_event *event)
+{
+	const uint8_t *at = (const uint8_t *)(event + 1), *end = at + event->head_size;
+	struct stream_piece copied;
+
+	while (at < end) {
+		memcpy(&copied, at, sizeof(copied));
+		at += sizeof(copied);
+		connection->protocol->feed(connection->decoder,
+					   &(struct protocol_piece){
+						   .ns = event->ns,
+						   .size = copied.size,
+						   .head = at,
+						   .head_size = copied.copied,
+						   .tail = at + copied.copied,
+						   .from_client = event->flags & STREAM_FROM_CLIENT,
+					   },
+					   connection->calls);
+		at += copied.copied;
+	}
+}
+
+static void take_data(struct connection *connection, const struct stream_event *event)
+{
+	bool from_client = event->flags & STREAM_FROM_CLIENT;
+	struct connection **list = heard_list(connection);
 
 	connection->entity = event->entity;
 	connection->last_ns = event->ns;
 	DL_DELETE(*list, connection);
 	DL_APPEND(*list, connection);
 	find_gap(connection, event, from_client);
-	connection->protocol->feed(connection->decoder, &piece, connection->calls);
+	if (event->flags & STREAM_IN_PIECES)
+		feed_pieces(connection, event);
+	else
+		feed_call(connection, event);
 	count_unparsed(connection, event->size);
 }
 

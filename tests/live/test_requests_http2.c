@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * HTTP/2 on the running kernel, in conversations of the test's own: many streams end in one call of more bytes than are ever
+ * copied, read in calls that begin and end anywhere; and each request is counted once per side, with its status.
+ */
+#include <netinet/in.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "tests/harness/dialogue.h"
+#include "tests/harness/harness.h"
+
+#define ROUNDS	    53
+#define STREAMS	    7 /* in a round, each with another status */
+#define CONNECTIONS 3
+#define BODY	    8192
+#define HEADER	    9
+
+#define HELLO	      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
+#define SETTINGS      "\0\0\0\4\0\0\0\0\0"
+#define HELLO_SIZE    (sizeof(HELLO) - 1)
+#define SETTINGS_SIZE (sizeof(SETTINGS) - 1)
+
+/* Of the static table: RFC 7541, appendix A. */
+static const char *const statuses[STREAMS] = { "200", "204", "206", "304", "400", "404", "500" };
+#define FIRST_STATUS 0x88
+
+static void frame(uint8_t header[HEADER], uint32_t length, uint8_t type, uint8_t flags,
+		  uint32_t stream)
+{
+	const uint8_t bytes[HEADER] = { length >> 16, length >> 8,  length,	 type,	flags,
+					stream >> 24, stream >> 16, stream >> 8, stream };
+
+	memcpy(header, bytes, HEADER);
+}
+
+static uint32_t stream_of(unsigned round, unsigned i)
+{
+	return 2 * (round * STREAMS + i) + 1;
+}
+
+static void send_all(int s, const void *bytes, size_t size)
+{
+	for (const char *at = bytes; size;) {
+		size_t n = (size_t)MUST(send(s, at, size, 0));
+
+		at += n;
+		size -= n;
+	}
+}
+
+/* GET / of all streams of the round. */
+static void ask_round(int s, unsigned round)
+{
+	uint8_t request[STREAMS][HEADER + 3];
+
+	for (unsigned i = 0; i < STREAMS; i++) {
+		frame(request[i], 3, 1, 5, stream_of(round, i));
+		memcpy(request[i] + HEADER, "\x82\x84\x86", 3);
+	}
+	send_all(s, request, sizeof(request));
+}
+
+#define ANSWER_SIZE (HEADER + 1 + HEADER + BODY + HEADER)
+
+/* All responses of the round in one call, in memory of many pieces. */
+static void answer_at_once(int s, unsigned round)
+{
+	static uint8_t headers[STREAMS][HEADER + 1 + HEADER], ends[STREAMS][HEADER], body[BODY];
+	struct iovec pieces[3 * STREAMS];
+
+	for (unsigned i = 0; i < STREAMS; i++) {
+		uint32_t stream = stream_of(round, i);
+
+		frame(headers[i], 1, 1, 4, stream);
+		headers[i][HEADER] = (uint8_t)(FIRST_STATUS + i);
+		frame(headers[i] + HEADER + 1, BODY, 0, 0, stream);
+		frame(ends[i], 0, 0, 1, stream);
+		pieces[3 * i] = (struct iovec){ headers[i], sizeof(headers[i]) };
+		pieces[3 * i + 1] = (struct iovec){ body, sizeof(body) };
+		pieces[3 * i + 2] = (struct iovec){ ends[i], sizeof(ends[i]) };
+	}
+	if (MUST(writev(s, pieces, 3 * STREAMS)) != (long)STREAMS * ANSWER_SIZE)
+		_exit(101);
+}
+
+/* The same, with each body from a file. */
+static void answer_from_file(int s, unsigned round)
+{
+	static int file = -1;
+	uint8_t head[HEADER + 1 + HEADER], end[HEADER];
+
+	if (file < 0) {
+		file = (int)MUST(memfd_create("body", 0));
+		MUST(ftruncate(file, BODY));
+	}
+	for (unsigned i = 0; i < STREAMS; i++) {
+		uint32_t stream = stream_of(round, i);
+		off_t at = 0;
+
+		frame(head, 1, 1, 4, stream);
+		head[HEADER] = (uint8_t)(FIRST_STATUS + i);
+		frame(head + HEADER + 1, BODY, 0, 0, stream);
+		frame(end, 0, 0, 1, stream);
+		send_all(s, head, sizeof(head));
+		while (at < BODY)
+			MUST(sendfile(s, file, &at, (size_t)(BODY - at)));
+		send_all(s, end, sizeof(end));
+	}
+}
+
+static void serve(int s)
+{
+	const int large = 1 << 20;
+
+	/* so that nothing is sent in two calls */
+	MUST(setsockopt(s, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)));
+	receive_bytes(s, HELLO_SIZE);
+	send_all(s, SETTINGS, SETTINGS_SIZE);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		receive_bytes(s, STREAMS * (HEADER + 3));
+		if (round % 2)
+			answer_from_file(s, round);
+		else
+			answer_at_once(s, round);
+	}
+	receive_rest(s);
+	close(s);
+}
+
+static void ask(int s)
+{
+	static uint8_t buffer[40000];
+
+	send_all(s, HELLO, HELLO_SIZE);
+	receive_bytes(s, SETTINGS_SIZE);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		size_t left = STREAMS * (size_t)ANSWER_SIZE;
+
+		ask_round(s, round);
+		while (left) {
+			size_t most = round % 3 ? sizeof(buffer) : 5003, n;
+
+			n = (size_t)MUST(recv(s, buffer, left < most ? left : most, 0));
+			if (!n)
+				_exit(102);
+			left -= n;
+		}
+	}
+	close(s);
+}
+
+static void expect_requests(const struct page *page, const char *metric, const char *comm)
+{
+	for (unsigned i = 0; i < STREAMS; i++) {
+		double count =
+			metric_histogram(page, metric, "comm", comm, "http_request_method", "GET",
+					 "http_response_status_code", statuses[i], "http_route",
+					 "/", "network_protocol_version", "2", NULL)
+				.count;
+
+		if (count != ROUNDS * CONNECTIONS)
+			test_fail("%s of %s with %s: %.0f", metric, comm, statuses[i], count);
+	}
+	assert_true(metric_histogram(page, metric, "comm", comm, NULL).count ==
+		    ROUNDS * CONNECTIONS * STREAMS);
+}
+
+static void every_request_is_counted_once_per_side(void **state)
+{
+	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	struct dialogue dialogue = {
+		.family = AF_INET, .connections = CONNECTIONS, .server = serve, .client = ask
+	};
+	struct parties parties = dialogue_hold(&dialogue, 30);
+	struct page *page = leadline_scrape(leadline);
+	double bytes = CONNECTIONS * (double)(HELLO_SIZE + SETTINGS_SIZE +
+					      ROUNDS * STREAMS * (HEADER + 3 + ANSWER_SIZE));
+
+	expect_requests(page, "http_server_request_duration_seconds", parties.server);
+	expect_requests(page, "http_client_request_duration_seconds", parties.client);
+	/* and nothing was beyond what is copied */
+	assert_true(metric_sum(page, "leadline_socket_bytes_total", "comm", parties.server,
+			       "protocol", "http2", "parsed", "true", NULL) == bytes);
+	assert_true(metric_sum(page, "leadline_socket_bytes_total", "comm", parties.client,
+			       "protocol", "http2", "parsed", "true", NULL) == bytes);
+	page_free(page);
+	(void)state;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HARNESS_TEST(every_request_is_counted_once_per_side),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
