@@ -89,23 +89,42 @@ struct {
 
 /* ---- what it speaks ---- */
 
+/* As many bytes as any rule looks at, from the pieces of a call that begins with small ones. */
+__noinline int streams_fill_window(struct http1_view *view)
+{
+	if (!view)
+		return 0;
+	for (int i = 0; i < 3 && view->end < HTTP1_CARRY && view->filled < view->total; i++) {
+		view->at = 0;
+		if (view->filled >= view->piece_end && http1_next_piece(view))
+			return 0;
+		if (http1_refill(view))
+			return 0;
+	}
+	return 0;
+}
+
 /*
  * What a call that is not HTTP/1 begins with: found, the connection is a stream from this call on. A few bytes may be too
- * few, then they are kept for the next call.
+ * few, then they are kept for the next call. Returns false when the call did not tell, nor will.
  */
 static __always_inline bool find_protocol(struct connection *connection, struct work *work)
 {
-	__u32 n = work->view.end, n_before, found;
+	__u32 n, n_before, found;
 
 	/* Only as long as the window has not moved on from the call's first bytes. */
-	if (work->view.filled > HTTP1_FILL || n < work->view.filled)
+	if (work->view.filled > HTTP1_FILL || work->view.end < work->view.filled)
 		return false;
-	n_before = n - work->view.filled;
+	n_before = work->view.end - work->view.filled;
+	streams_fill_window(&work->view);
+	n = work->view.end;
 	found = prefix_classify(&work->view, n, n_before + work->view.total, connection->midway);
-	if (found & PREFIX_WANTS_MORE && n <= HTTP1_CARRY) {
+	if (found & PREFIX_WANTS_MORE) {
+		if (n > HTTP1_CARRY)
+			return false;
 		__builtin_memcpy(connection->request.carried, work->view.window, HTTP1_CARRY);
 		connection->request.n_carried = n;
-		return false;
+		return true;
 	}
 	if (!(settings.protocols >> (found & 31) & 1))
 		return false;

@@ -250,14 +250,15 @@ static void http_labels(const struct call_series *series, const char **labels)
 	labels[5] = "2";
 }
 
-static bool is_no_response(const char *status)
+/* Where there was no response, a word tells why; codes of the protocols are numbers or in upper case. */
+static bool is_word(const char *status)
 {
-	return !strcmp(status, PROTOCOL_NO_RESPONSE);
+	return status[0] >= 'a' && status[0] <= 'z';
 }
 
 static void call_labels(const struct call_series *series, const char **labels)
 {
-	const char *code = is_no_response(series->status) ? "" : series->status;
+	const char *code = is_word(series->status) ? "" : series->status;
 
 	switch (series->head.protocol->family) {
 	case PROTOCOL_DATABASE:

@@ -8,8 +8,8 @@
 #include "agent/hash.h"
 #include "probes/requests_streams.h"
 
-/* Resolvers wait 5 s for an answer by default. */
-#define DATAGRAM_SILENCE_NS 10000000000ULL
+/* Resolvers ask some times, 5 s apart by default. */
+#define DATAGRAM_SILENCE_NS 30000000000ULL
 
 struct connection {
 	UT_hash_handle hh;

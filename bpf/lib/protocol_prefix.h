@@ -141,6 +141,8 @@ http1_inline __u32 prefix_at_start(struct http1_view *view, __u64 word, __u64 re
 		    prefix_is_digit(word >> 40))
 			return PREFIX_MYSQL | PREFIX_FROM_SERVER;
 	}
+	if (n == 1)
+		return PREFIX_WANTS_MORE;
 	found = prefix_redis(view, word, n);
 	return found ? found : prefix_dns_tcp(word, rest, n, total);
 }

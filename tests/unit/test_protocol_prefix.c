@@ -96,6 +96,7 @@ static const struct sample at_start[] = {
 	{ "SSH", BYTES("SSH-2.0-OpenSSH_9.2p1\r\n"), PREFIX_UNKNOWN },
 	{ "SMTP", BYTES("220 mail ESMTP\r\n"), PREFIX_UNKNOWN },
 	{ "zeroes", BYTES("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), PREFIX_UNKNOWN },
+	{ "one byte", BYTES("S"), PREFIX_WANTS_MORE },
 	{ "nothing", "", 0, PREFIX_UNKNOWN },
 };
 
