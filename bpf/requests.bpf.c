@@ -23,6 +23,7 @@
 #include "lib/http1_call.bpf.h"
 #include "requests_rows.bpf.h"
 #include "requests_connection.bpf.h"
+#include "requests_names.bpf.h"
 #include "requests_streams.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Names looked up over UDP: sockets on port 53, or that send to it. A stream like those over TCP, of one message a call.
+ */
+#ifndef LEADLINE_REQUESTS_NAMES_BPF_H
+#define LEADLINE_REQUESTS_NAMES_BPF_H
+
+#include <bpf/bpf_endian.h>
+#include "lib/budget.bpf.h"
+#include "requests_streams.bpf.h"
+
+#define DNS_PORT bpf_htons(53)
+
+/* struct mmsghdr is a message header of 56 bytes, and how many bytes went. */
+#define VECTOR_ENTRY 64
+
+static __always_inline struct pt_regs *call_registers(void)
+{
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+/* Port this call sends to, where the socket itself has no peer; 0: not known. */
+static __always_inline __be16 destination_port(void)
+{
+	struct pt_regs *regs = call_registers();
+	struct message_header header = {};
+	__be16 port = 0;
+
+	switch (syscall_number(regs)) {
+	case NR_sendto:
+		header.name = syscall_argument(regs, 4);
+		break;
+	case NR_sendmsg:
+	case NR_sendmmsg: /* of the first message: they go to one server */
+		bpf_probe_read_user(&header, sizeof(header),
+				    (const void *)syscall_argument(regs, 1));
+		break;
+	}
+	if (header.name) /* sin_port and sin6_port are in the same place */
+		bpf_probe_read_user(&port, sizeof(port), (const void *)(header.name + 2));
+	return port;
+}
+
+/*
+ * Which of its messages sendmmsg() has just sent nobody says: they go one after the other, and have the length of what
+ * went.
+ */
+static __always_inline void open_vector(struct stream *stream, struct http1_view *view, __u32 total)
+{
+	struct pt_regs *regs = call_registers();
+	__u64 vector = syscall_argument(regs, 1);
+	__u32 n = syscall_argument(regs, 2), at = stream->vector_at + 1;
+	struct message_header header;
+	struct http1_iovec iovec;
+
+	if (stream->vector != vector || at >= n)
+		at = 0;
+	stream->vector = vector;
+	stream->vector_at = at;
+	http1_open(view, total, 0, 0, 0, 0);
+	if (bpf_probe_read_user(&header, sizeof(header),
+				(const void *)(vector + at * VECTOR_ENTRY)) ||
+	    header.n_iovec != 1 ||
+	    bpf_probe_read_user(&iovec, sizeof(iovec), (const void *)header.iovec) ||
+	    iovec.length != total)
+		return;
+	http1_open(view, total, iovec.base, total, 0, 0);
+}
+
+static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
+{
+	__be16 peer = sk->__sk_common.skc_dport;
+	bool is_server = sk->__sk_common.skc_num == 53;
+	struct task_state *task;
+	struct stream *stream;
+	struct work *work;
+
+	if (sk->sk_protocol != IPPROTO_UDP || !is_internet(sk) ||
+	    !(settings.protocols >> PREFIX_DNS & 1))
+		return;
+	if (!is_server && peer != DNS_PORT) {
+		if (peer || (is_send && destination_port() != DNS_PORT))
+			return;
+	}
+	stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+	if (!stream && !is_server && !is_send)
+		return; /* of another service, or asked before we were here */
+	task = task_state_of(bpf_get_current_task_btf());
+	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+	if (!work || (task && task->entity == ENTITY_EXCLUDED))
+		return;
+	budget_count();
+	if (!stream) {
+		stream = stream_new(
+			sk, PREFIX_DNS | (is_server == is_send ? PREFIX_FROM_SERVER : 0), is_send);
+		if (!stream)
+			return;
+	}
+	if (!task)
+		count_loss(LOSS_NO_TASK_STATE);
+	work->now_ns = bpf_ktime_get_ns();
+	work->from_client = is_send == (stream->role == REQUESTS_CLIENT);
+	work->entity = task ? task->entity : ENTITY_OTHER;
+	if (is_send && syscall_number(call_registers()) == NR_sendmmsg)
+		open_vector(stream, &work->view, size);
+	else
+		open_call(work, sk, size, readable);
+	streams_take(stream, work);
+}
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * A connection that speaks something else than HTTP/1, as its first bytes tell (lib/protocol_prefix.h). The state is in a socket
+ * storage of its own, so that connections that speak HTTP/1 do not grow. As there, the two directions may move on two CPUs at once.
+ */
+#ifndef LEADLINE_REQUESTS_STREAM_BPF_H
+#define LEADLINE_REQUESTS_STREAM_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "lib/http1_call.bpf.h"
+#include "lib/http2_frames.h"
+#include "lib/protocol_prefix.h"
+#include "lib/tls_records.h"
+#include "requests_connection.bpf.h"
+#include "requests_rows.bpf.h"
+#include "streams.h"
+
+enum stream_phase {
+	STREAM_IDLE, /* before a request */
+	STREAM_ASKED, /* a request is there, or a part of it */
+	STREAM_ANSWERED, /* and at least a part of its answer */
+};
+
+struct stream {
+	__u64 id;
+	__u64 began_ns; /* of the exchange under way: its first byte … */
+	__u64 last_ns; /* … and the last one of the answer, so far */
+	struct exchange_key key; /* of the last exchange recorded … */
+	__u32 row; /* … and its row */
+	__u32 row_generation;
+	__u32 sequence[2]; /* of events: from the server, from the client */
+	__u32 phase; /* enum stream_phase */
+	__u8 role; /* enum requests_role */
+	__u8 protocol; /* enum prefix_protocol */
+	__u8 midway;
+	__u8 calls; /* so far, up to STARTTLS_CALLS */
+	struct tls_records tls;
+	struct http2_frames frames[2]; /* from the server, from the client */
+	__u32 vector_at; /* the message last sent … */
+	__u64 vector; /* … of an array of these: see open_vector() */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct stream);
+} streams SEC(".maps");
+
+/* ---- what it speaks ---- */
+
+/* As many bytes as any rule looks at, from the pieces of a call that begins with small ones. */
+__noinline int streams_fill_window(struct http1_view *view)
+{
+	if (!view)
+		return 0;
+	for (int i = 0; i < 3 && view->end < HTTP1_CARRY && view->filled < view->total; i++) {
+		view->at = 0;
+		if (view->filled >= view->piece_end && http1_next_piece(view))
+			return 0;
+		if (http1_refill(view))
+			return 0;
+	}
+	return 0;
+}
+
+/*
+ * What a call that is not HTTP/1 begins with: found, the connection is a stream from this call on. A few bytes may be too
+ * few, then they are kept for the next call. Returns false when the call did not tell, nor will.
+ */
+static __always_inline bool find_protocol(struct connection *connection, struct work *work)
+{
+	__u32 n, n_before, found;
+
+	/* Only as long as the window has not moved on from the call's first bytes. */
+	if (work->view.filled > HTTP1_FILL || work->view.end < work->view.filled)
+		return false;
+	n_before = work->view.end - work->view.filled;
+	streams_fill_window(&work->view);
+	n = work->view.end;
+	found = prefix_classify(&work->view, n, n_before + work->view.total, connection->midway);
+	if (found & PREFIX_WANTS_MORE) {
+		if (n > HTTP1_CARRY)
+			return false;
+		__builtin_memcpy(connection->request.carried, work->view.window, HTTP1_CARRY);
+		connection->request.n_carried = n;
+		return true;
+	}
+	if (!(settings.protocols >> (found & 31) & 1))
+		return false;
+	work->found = found;
+	work->n_before = n_before;
+	if (n_before)
+		__builtin_memcpy(connection->request.carried, work->view.window, HTTP1_CARRY);
+	connection->request.n_carried = 0;
+	ignore(connection);
+	connection->role = ROLE_STREAM;
+	return true;
+}
+
+static __always_inline struct stream *stream_new(struct sock *sk, __u32 found, bool is_send)
+{
+	bool by_server = found & PREFIX_FROM_SERVER;
+	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!stream) {
+		count_loss(LOSS_NO_SOCKET_STATE);
+		return NULL;
+	}
+	stream->id = __sync_fetch_and_add(&shared.streams, 1) + 1;
+	stream->protocol = found;
+	stream->role = by_server == is_send ? REQUESTS_SERVER : REQUESTS_CLIENT;
+	return stream;
+}
+
+#endif
