@@ -186,6 +186,7 @@ static void write_stream_bytes(void *context, const struct stream_bytes *bytes)
 		[PROTOCOL_TRUNCATED] = "truncated",
 		[PROTOCOL_MIDWAY] = "midway",
 		[PROTOCOL_MALFORMED] = "malformed",
+		[PROTOCOL_ENCRYPTED] = "encrypted",
 	};
 	const struct bytes_context *of = context;
 
