@@ -47,10 +47,21 @@ static struct server *server_new(void)
 	return server;
 }
 
+#define MAX_ARGUMENTS 24
+
+/* In its control group before it is executed: it is never seen in another. */
 static void server_start(struct server *server, const char *name, const char *const arguments[])
 {
-	server->pid = program_start(server->log, arguments);
-	server->unit = server_enclose(server->pid, name);
+	const char *directory = cgroup_create(name);
+	const char *enclosed[MAX_ARGUMENTS + 6] = { "sh", "-c",
+						    "echo $$ >\"$0\"/cgroup.procs && exec \"$@\"",
+						    directory };
+	size_t n = 0;
+
+	for (; arguments[n] && n < MAX_ARGUMENTS; n++)
+		enclosed[4 + n] = arguments[n];
+	server->unit = strrchr(directory, '/');
+	server->pid = program_start(server->log, enclosed);
 	server_wait(server);
 }
 

@@ -7,13 +7,9 @@
 #include <sys/socket.h>
 #include "tests/harness/dialogue.h"
 #include "tests/harness/harness.h"
+#include "tests/harness/requests.h"
 
 #define EXCHANGE "leadline_exchange_duration_seconds"
-
-static struct leadline *start_agent(void)
-{
-	return leadline_start_only("requests", (const char *const[]){ NULL });
-}
 
 static double exchanges(const struct page *page, const char *comm, const char *role,
 			const char *protocol)
@@ -37,18 +33,6 @@ static void expect_exchanges(const struct page *page, struct parties parties, co
 		    expected);
 	assert_true(metric_histogram(page, EXCHANGE, "comm", parties.client, NULL).count ==
 		    expected);
-}
-
-static void expect_nothing_lost(const struct page *page)
-{
-	for (size_t i = 0; i < page->n_samples; i++) {
-		const struct page_sample *sample = &page->samples[i];
-
-		if (!strcmp(sample->name, "leadline_probe_lost_total") &&
-		    !strcmp(sample_label(sample, "probe"), "requests") &&
-		    strcmp(sample_label(sample, "reason"), "recursion") && sample->value > 0)
-			test_fail("lost %s: %.0f", sample_label(sample, "reason"), sample->value);
-	}
 }
 
 /* ---- what is said ---- */
@@ -149,7 +133,7 @@ static void ask(int s)
 
 static void every_turn_is_an_exchange(void **state)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 
 	for (size_t i = 0; i < sizeof(talks) / sizeof(talks[0]); i++) {
 		struct dialogue dialogue = { .family = i % 2 ? AF_INET6 : AF_INET,
@@ -169,7 +153,7 @@ static void every_turn_is_an_exchange(void **state)
 						   talk->first.answer_size +
 						   TURNS * (talk->line.request_size +
 							    talk->line.answer_size)));
-		expect_nothing_lost(page);
+		requests_expect_nothing_lost(page);
 		page_free(page);
 	}
 	(void)state;
