@@ -295,6 +295,7 @@ static int start(struct probe *probe)
 	data->listen.pasts = calloc(data->listen.n, sizeof(*data->listen.pasts));
 	if (!data->listen.pasts)
 		return -ENOMEM;
+	data->listen.hides_rushes = !probe_hook_attached(probe, "listening sockets");
 	err = probe_fill_free_rows(probe, "listen_free", data->listen.n);
 	if (err)
 		return err;

@@ -52,6 +52,7 @@ struct listen_past {
 struct listen_table {
 	struct listen_row *rows;
 	struct listen_past *pasts;
+	bool hides_rushes; /* since only what waits at a collection is seen */
 	bool hides_overflows; /* since packets of other kinds are among them */
 	unsigned n; /* of both */
 	uint64_t window_began_ns;

@@ -88,8 +88,9 @@ uint64_t listen_table_write(struct listen_table *table, uint64_t now_ns,
 			snprintf(port, sizeof(port), "%u", row->key.port);
 		metric_write(writer, &listen_queue_metric, row->entity, labels,
 			     ratio_of(row->level));
-		metric_write(writer, &listen_queue_max_metric, row->entity, labels,
-			     highest_ratio(row, &table->pasts[i], new_window));
+		if (!table->hides_rushes)
+			metric_write(writer, &listen_queue_max_metric, row->entity, labels,
+				     highest_ratio(row, &table->pasts[i], new_window));
 		if (!table->hides_overflows)
 			metric_write(writer, &listen_overflows_metric, row->entity, labels,
 				     (double)row->overflows);

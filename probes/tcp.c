@@ -212,7 +212,8 @@ static uint64_t count_events(const struct tcp_row *row)
 	return events;
 }
 
-uint64_t tcp_row_write(struct tcp_row *row, uint32_t entity, struct metric_writer *writer)
+uint64_t tcp_row_write(struct tcp_row *row, uint32_t entity, struct tcp_sights sights,
+		       struct metric_writer *writer)
 {
 	uint64_t events = count_events(row);
 
@@ -222,7 +223,8 @@ uint64_t tcp_row_write(struct tcp_row *row, uint32_t entity, struct metric_write
 	write_histogram(writer, &round_trip_time, entity, &row->rtt);
 	for (int i = 0; i < TCP_DIRECTIONS; i++) {
 		write_labelled(writer, &bytes, entity, direction_names[i], row->bytes[i]);
-		write_labelled(writer, &resets, entity, direction_names[i], row->resets[i]);
+		if (sights.resets[i])
+			write_labelled(writer, &resets, entity, direction_names[i], row->resets[i]);
 	}
 	metric_write(writer, &retransmitted_segments, entity, NULL, (double)row->retransmitted);
 	for (int i = 0; i < TCP_ROLES; i++)
@@ -332,6 +334,10 @@ static void visit_live_connections(struct probe *probe)
 static int collect(struct probe *probe, struct metric_writer *writer)
 {
 	struct tcp_data *data = probe_data(probe);
+	const struct tcp_sights sights = {
+		.resets = { [TCP_SENT] = probe_hook_attached(probe, "reset sent"),
+			    [TCP_RECEIVED] = probe_hook_attached(probe, "reset received") },
+	};
 	uint64_t events = data->retired_events;
 
 	visit_live_connections(probe);
@@ -339,7 +345,7 @@ static int collect(struct probe *probe, struct metric_writer *writer)
 	if (data->rows[0].orphaned != data->orphaned_seen && now_ns() >= data->next_adoption_ns)
 		adopt_sockets(probe);
 	for (uint32_t entity = 0; entity < data->entities; entity++)
-		events += tcp_row_write(&data->rows[entity], entity, writer);
+		events += tcp_row_write(&data->rows[entity], entity, sights, writer);
 	probe_report_events(probe, events);
 	return 0;
 }

@@ -292,6 +292,14 @@ static void ports_become_series(void **state)
 	assert_int_equal(snapshot->n_series, 6);
 	snapshot_put(snapshot);
 
+	/* What is not seen is not shown. */
+	listen_table.hides_rushes = listen_table.hides_overflows = true;
+	snapshot = write_listen_table(SECOND, 16);
+	assert_true(value(snapshot, "leadline_tcp_listen_queue_ratio", "443", "program3") == 0.25);
+	assert_int_equal(snapshot->n_series, 2);
+	snapshot_put(snapshot);
+	listen_table.hides_rushes = listen_table.hides_overflows = false;
+
 	listen_table_clear_levels(&listen_table);
 	assert_int_equal(listen_rows[2].sockets, 0);
 	assert_int_equal(listen_rows[2].level, 0);

@@ -18,16 +18,22 @@ static const char *const *labels_of(void *context, uint32_t entity)
 	return labels;
 }
 
-static struct snapshot *write_row(struct tcp_row *row, uint64_t *ret_events)
+static struct snapshot *write_seen(struct tcp_row *row, struct tcp_sights sights,
+				   uint64_t *ret_events)
 {
 	struct registry *registry = registry_new(labels_of, NULL);
 	struct snapshot *snapshot;
 
-	*ret_events = tcp_row_write(row, 3, registry_begin(registry));
+	*ret_events = tcp_row_write(row, 3, sights, registry_begin(registry));
 	snapshot = registry_finish(registry);
 	assert_non_null(snapshot);
 	registry_free(registry);
 	return snapshot;
+}
+
+static struct snapshot *write_row(struct tcp_row *row, uint64_t *ret_events)
+{
+	return write_seen(row, (struct tcp_sights){ .resets = { true, true } }, ret_events);
 }
 
 /* The series with this own label (NULL: the only one), or NULL. */
@@ -82,6 +88,19 @@ static void a_row_becomes_series(void **state)
 		fabs(find(snapshot, "leadline_tcp_connect_duration_seconds", NULL)->histogram.sum -
 		     0.004) < 1e-12);
 	assert_int_equal(row.connect.max_ns, 0); /* begins anew */
+	snapshot_put(snapshot);
+	(void)state;
+}
+
+static void what_is_not_looked_at_is_no_zero(void **state)
+{
+	struct tcp_row row = { .bytes = { [TCP_SENT] = 11 }, .resets = { [TCP_RECEIVED] = 3 } };
+	uint64_t events;
+	struct snapshot *snapshot = write_seen(
+		&row, (struct tcp_sights){ .resets = { [TCP_RECEIVED] = true } }, &events);
+
+	assert_true(value(snapshot, "leadline_tcp_resets_total", "received") == 3);
+	assert_null(find(snapshot, "leadline_tcp_resets_total", "sent"));
 	snapshot_put(snapshot);
 	(void)state;
 }
@@ -177,6 +196,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_row_becomes_series),
+		cmocka_unit_test(what_is_not_looked_at_is_no_zero),
 		cmocka_unit_test(every_failure_has_its_reason),
 		cmocka_unit_test(an_empty_row_has_no_series),
 		cmocka_unit_test(a_forgotten_row_starts_a_generation),
