@@ -31,7 +31,7 @@ struct zoom {
 	uint64_t began_ns, ended_ns;
 };
 
-static const struct hook hooks[] = {
+const struct hook zoom_hooks[] = {
 	{ "switches",
 	  true,
 	  "time of threads",
@@ -136,7 +136,7 @@ static const struct probe_desc zoom_desc = {
 	.help = "Every thread, system call and file descriptor of one program, for a while",
 	.open = zoom_open,
 	.close = zoom_close,
-	.hooks = hooks,
+	.hooks = zoom_hooks,
 	.configure = configure,
 	.start = start,
 };

@@ -15,6 +15,7 @@
 #include "agent/config.h"
 #include "bpf/lib/wait.h"
 #include "bpf/zoom.h"
+#include "probes/probe.h"
 
 /* ---- at what ---- */
 
@@ -39,6 +40,8 @@ int zoom_target_container(const char *text, const char *rootfs, struct zoom_targ
 			  char *error, size_t error_size);
 
 /* ---- looking ---- */
+
+extern const struct hook zoom_hooks[];
 
 struct zoom;
 struct zoom_result;

@@ -106,9 +106,19 @@ void require_root(void)
 		test_skip("needs root");
 }
 
+bool is_emulated(void)
+{
+	return getenv("TEST_EMULATED") != NULL;
+}
+
+double patience(double seconds)
+{
+	return is_emulated() ? 6 * seconds : seconds;
+}
+
 void require_real_time(void)
 {
-	if (getenv("TEST_EMULATED"))
+	if (is_emulated())
 		test_skip("times differ on an emulated CPU");
 }
 

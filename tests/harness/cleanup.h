@@ -20,7 +20,8 @@ void test_fail(const char *format, ...) __attribute__((format(printf, 1, 2), nor
 /* Skips the running test; the reason is shown at the end of the run. Does not return. */
 void test_skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 void require_root(void); /* else skips */
-/* Skips where CPUs are emulated (TEST_EMULATED is set): for tests that compare the kernel's times with a program's. */
+bool is_emulated(void); /* CPUs are, by another program: TEST_EMULATED is set */
+/* Skips then: for tests that compare the kernel's times with a program's. */
 void require_real_time(void);
 void require_program(const char *name); /* on PATH, or with its path; else skips */
 
@@ -30,15 +31,17 @@ const char *temporary_directory(void);
 const char *write_file(const char *directory, const char *name, const char *content);
 
 double clock_seconds(void); /* CLOCK_MONOTONIC */
+/* How long to wait for what takes `seconds` at most on a real CPU: six times that on an emulated one. */
+double patience(double seconds);
 void pause_seconds(double seconds);
 
-/* Polls every 20 ms until condition(context) is true; false when `seconds` passed first. */
+/* Polls every 20 ms until condition(context) is true; false when patience(seconds) passed first. */
 bool wait_for(bool (*condition)(void *context), void *context, double seconds);
 
 /* The same for an expression: assert_true(WAIT_UNTIL(queue_is_empty(), 5)). */
 #define WAIT_UNTIL(expression, seconds)                                                            \
 	({                                                                                         \
-		double wait_until_deadline = clock_seconds() + (seconds);                          \
+		double wait_until_deadline = clock_seconds() + patience(seconds);                  \
 		bool wait_until_met;                                                               \
 		while (!(wait_until_met = (expression)) && clock_seconds() < wait_until_deadline)  \
 			pause_seconds(0.02);                                                       \

@@ -47,7 +47,7 @@ struct answer *fetch(const char *method, const char *url, const char *const head
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 10000L);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(patience(10) * 1000));
 	curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, answer->error);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, bytes_add);

@@ -180,6 +180,14 @@ const char *cgroup_create_v1(const char *controller, const char *name)
 	return create_in(hierarchy_directory(controller), controller, name);
 }
 
+bool cgroup_has_v1(const char *controller)
+{
+	char *root = hierarchy_directory(controller);
+
+	free(root);
+	return root != NULL;
+}
+
 void cgroup_enter(const char *directory, pid_t pid)
 {
 	char path[4300];

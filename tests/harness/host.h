@@ -4,6 +4,7 @@
 #define LEADLINE_TESTS_HOST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 /* A loop device over a file of `mebibytes` on the temporary directory's filesystem: "/dev/loop3". */
@@ -25,6 +26,17 @@ int network_enter(const struct network *network);
 const char *cgroup_create(const char *name);
 /* A control group of a v1 hierarchy, e.g. "memory". */
 const char *cgroup_create_v1(const char *controller, const char *name);
+bool cgroup_has_v1(const char *controller);
 void cgroup_enter(const char *directory, pid_t pid); /* 0: the caller */
+
+/* A control group that counts memory, of the version that has this controller here. Skips when none has. */
+const char *memory_group_create(const char *name);
+void memory_group_limit(const char *group, size_t bytes);
+double memory_group_usage(const char *group); /* bytes */
+double memory_group_times_at_limit(const char *group);
+double memory_group_oom_kills(const char *group);
+int memory_group_open_reclaim(const char *group); /* a descriptor, or -errno */
+/* Has the kernel take back all it can of what the group uses. 0 or -errno. */
+int memory_group_reclaim(int fd, const char *group);
 
 #endif

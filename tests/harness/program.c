@@ -61,7 +61,7 @@ static pid_t launch(int output, const char *const arguments[])
 
 int program_wait(pid_t pid, double seconds)
 {
-	double deadline = clock_seconds() + seconds;
+	double deadline = clock_seconds() + patience(seconds);
 	int status;
 
 	for (;;) {

@@ -109,7 +109,14 @@ static double container_seconds(struct leadline *leadline, const char *container
 }
 
 /* About a third of a second of a shell. */
-static const char count_up[] = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done; times";
+static const char count_up[] = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done; times",
+		  count_less[] = "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; times";
+
+/* By how much the kernel's own two clocks of a program may differ: one counts ticks, which an emulated CPU has too few of. */
+static double clock_error(double seconds)
+{
+	return is_emulated() ? 0.03 + 0.3 * seconds : 0.03;
+}
 
 /* "0m0.30s 0m0.01s", twice: the shell's own and its children's. */
 static double told_seconds(const char *text)
@@ -139,7 +146,7 @@ static double container_bytes(struct leadline *leadline, const char *container,
 /* Known by its name, and on the page with all its time and all it wrote, though nobody looked while it lived. */
 static void a_short_life_has_its_name(void **state)
 {
-	struct bundle bundle = make_bundle("brief", count_up);
+	struct bundle bundle = make_bundle("brief", is_emulated() ? count_less : count_up);
 	struct leadline *leadline =
 		leadline_start_only("sched memory", (const char *const[]){ "--interval=1h", NULL });
 	struct output *output = run_shell("cd %s && runc run %s", bundle.directory, bundle.id);
@@ -151,7 +158,7 @@ static void a_short_life_has_its_name(void **state)
 	told = told_seconds(output->text);
 	output_free(output);
 	seen = container_seconds(leadline, bundle.id, "sh");
-	if (seen < told - 0.03 || seen > told + 0.05)
+	if (seen < told - clock_error(told) || seen > told + 0.02 + clock_error(told))
 		test_fail("the container says %.3f s, the page has %.3f s", told, seen);
 
 	writer = make_bundle("writer",
@@ -335,7 +342,7 @@ static void a_service_started_again_goes_on(void **state)
 			assert_int_equal(rmdir(group), 0);
 		}
 	}
-	assert_in_range(latest * 1e3, 200 * runs, 210 * runs);
+	assert_in_range(latest * 1e3, 200 * runs, (is_emulated() ? 300 : 210) * runs);
 	leadline_stop(leadline);
 }
 
@@ -359,7 +366,7 @@ static void a_renamed_group_is_called_by_its_new_name(void **state)
 	workload_release(workload);
 	assert_true(WAIT_UNTIL(*(volatile int *)workload->shared, 10));
 	seconds = service_seconds(leadline, "deep.service");
-	assert_in_range(seconds * 1e3, 100, 110);
+	assert_in_range(seconds * 1e3, 100, is_emulated() ? 150 : 110);
 
 	snprintf(old_name, sizeof(old_name), "%s", group);
 	snprintf(renamed, sizeof(renamed), "%.*s/fresh.service", (int)(strrchr(group, '/') - group),

@@ -369,32 +369,18 @@ static int run_out_of_memory(void *directory, void *shared)
 	return raise_children(3, use_too_much_memory, directory, SIGKILL);
 }
 
-/* The kernel's own count of a v1 group: the last line of memory.oom_control. */
-static double kernel_oom_kills(const char *directory)
-{
-	char path[PATH_MAX], *text, *line;
-	double kills;
-
-	snprintf(path, sizeof(path), "%s/memory.oom_control", directory);
-	text = read_file(path);
-	line = strstr(text, "oom_kill ");
-	kills = line ? atof(line + strlen("oom_kill ")) : -1;
-	free(text);
-	return kills;
-}
-
 static void victims_of_the_oom_killer_are_counted(void **state)
 {
-	const char *directory = cgroup_create_v1("memory", "leadline-test-oom");
+	const char *directory = memory_group_create("leadline-test-oom");
 	struct leadline *leadline = start_agent(NULL);
 	struct workload *workload;
 	struct page *page;
 
-	shell("echo %d > %s/memory.limit_in_bytes", OOM_LIMIT, directory);
+	memory_group_limit(directory, OOM_LIMIT);
 	workload = workload_start("greedy", -1, run_out_of_memory, (void *)directory);
 	workload_finish(workload, 60);
 	page = leadline_scrape(leadline);
-	assert_true(kernel_oom_kills(directory) == 3);
+	assert_true(memory_group_oom_kills(directory) == 3);
 	/* chosen as they themselves wanted memory: parent and children are one program */
 	assert_true(metric_sum(page, "leadline_oom_kills_total", "comm", workload->comm, "trigger",
 			       "self", NULL) == 3);

@@ -1,15 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Inside the virtual machine: runs what must hold when something is missing, then the live tests of each probe in rounds, so that
-# every hook the kernel offers is used in one. Lines that begin with @@ tell the host (boot.sh) what follows.
+# Inside the virtual machine: runs what must hold when something is missing; then the live tests of each probe in rounds, so that
+# every hook the kernel offers is used in one; then other live tests, and those that have to do with control groups
+# once more for each version alone. Lines that begin with @@ tell the host (boot.sh) what follows.
 set -u
 
 export TEST_EMULATED=1 CMOCKA_MESSAGE_OUTPUT=TAP
 only=$(sed -n 's/.*leadline_tests=\([^ ]*\).*/\1/p' /proc/cmdline)
+limit=$(sed -n 's/.*leadline_limit=\([^ ]*\).*/\1/p' /proc/cmdline)
 
 run() { # NAME PROGRAM
 	echo "@@ begin $1"
-	timeout -k 10 300 "$2" </dev/null 2>&1
+	timeout -k 10 "$limit" "$2" </dev/null 2>&1
 	echo "@@ end $1 $?"
 }
 
@@ -17,8 +19,13 @@ is_wanted() {
 	[ -z "$only" ] || case ",$only," in *,"$1",*) ;; *) false ;; esac
 }
 
+groups() { # of which version
+	sh /build/tests/vm/control-groups.sh "$1"
+}
+
 echo # the firmware leaves a line without end
 cd /build || exit 1
+groups both
 is_wanted missing && run missing /build/tests/vm/missing
 /build/tests/vm/rounds >/run/rounds
 sed -n 's/^hook /@@ hook /p' /run/rounds
@@ -28,4 +35,15 @@ grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	export LEADLINE_HOOKS_AVOID="$avoid"
 	run "$probe-$number" "/build/tests/live/test_$probe"
 done
+for test in host tcp_loss ledger attribution; do
+	is_wanted "$test" && run "$test" "/build/tests/live/test_$test"
+done
+if is_wanted groups; then
+	for version in v1 v2; do
+		groups "$version"
+		for test in process memory attribution zoom; do
+			run "groups-$version-$test" "/build/tests/live/test_$test"
+		done
+	done
+fi
 echo '@@ done'

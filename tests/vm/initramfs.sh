@@ -13,12 +13,13 @@ modules='virtio_pci virtio_blk loop veth nf_tables nft_compat xt_statistic xt_tc
 	iptable_filter sch_netem brd'
 tools='sh awk grep sed cat cp ln rm rmdir mv mkdir dd head tail stat sync truncate fallocate mktemp timeout nproc sleep true false
 	chmod touch date env id ls sort cmp mkfifo readlink basename dirname seq tee xargs find pgrep kill tr wc cut uname chrt mount umount losetup blkdiscard mkfs.ext4 ip iptables curl nginx fio
-	setpriv ps wrk hardirqs softirqs'
+	setpriv ps wrk hardirqs softirqs runc
+	taskset'
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-mkdir -p usr/bin usr/sbin usr/lib usr/lib64 dev proc sys tmp run etc modules var/log/nginx var/lib/nginx \
+mkdir -p usr/bin usr/sbin usr/lib usr/lib64 dev proc sys tmp run mnt etc modules var/log/nginx var/lib/nginx \
 	build/tests/live build/tests/vm
 for directory in bin sbin lib lib64; do
 	ln -s usr/$directory $directory

@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <netinet/in.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "agent/probe_set.h"
@@ -151,16 +153,38 @@ static void assert_calls_are_counted(const char *probes, const char *const flags
 	leadline_stop(leadline);
 }
 
+/* A connection to a port where nobody listens: a segment each way, and a reset. */
+static int knock(void *argument, void *shared)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons(7),
+	};
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)argument;
+	(void)shared;
+	return s < 0 || !connect(s, (struct sockaddr *)&address, sizeof(address));
+}
+
 static void what_is_missing_is_not_on_the_page(void **state)
 {
 	struct leadline *leadline = leadline_start_only(
-		"process", (const char *[]){ "--hooks.avoid=sched_process_exec", NULL });
+		"process tcp", (const char *[]){ "--hooks.avoid="
+						 "sched_process_exec,tcp_send_reset",
+						 NULL });
 	struct page *page;
 
 	shell("true");
+	workload_finish(workload_start("knock", -1, knock, NULL), 20);
 	page = leadline_scrape(leadline);
 	assert_int_equal(metric_count(page, "leadline_process_execs_total", NULL), 0);
 	assert_true(metric_count(page, "leadline_process_exits_total", NULL) > 0);
+	assert_int_equal(metric_count(page, "leadline_tcp_resets_total", "direction", "sent", NULL),
+			 0);
+	assert_true(metric_sum(page, "leadline_tcp_resets_total", "direction", "received", NULL) >
+		    0);
 	page_free(page);
 	leadline_stop(leadline);
 	(void)state;
@@ -188,55 +212,101 @@ static void without_tracefs(void **state)
 
 static void without_control_groups(void **state)
 {
-	static char again[] = "sh /build/tests/vm/control-groups.sh";
+	static char again[] = "sh /build/tests/vm/control-groups.sh both";
+	static const char *const kinds[] = { "none", "v1", "v2" };
 
-	shell("umount -R /sys/fs/cgroup");
 	cleanup_push(remount, again);
-	assert_calls_are_counted("syscalls", NULL);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		shell("sh /build/tests/vm/control-groups.sh %s", kinds[i]);
+		assert_calls_are_counted("syscalls", NULL);
+	}
 	(void)state;
 }
 
 /* ---- capabilities ---- */
 
-/* As a whole, or each probe by itself. */
+static const char needed_capabilities[] = "CAP_BPF and CAP_PERFMON";
+
+/* As a whole, or each probe by itself; what has nothing in the kernel goes on. */
 static void assert_refused(json_t *report)
 {
-	static const char remedy[] = "CAP_BPF and CAP_PERFMON";
-
 	assert_true(json_is_false(json_object_get(report, "ok")));
-	if (strstr(text_of(report, "error"), remedy))
+	if (strstr(text_of(report, "error"), needed_capabilities))
 		return;
-	assert_state(report, "syscalls", "failed", remedy);
+	for (size_t i = 0; all_probes[i]; i++)
+		assert_state(report, all_probes[i]->name, all_probes[i]->open ? "failed" : "up",
+			     all_probes[i]->open ? needed_capabilities : "");
+}
+
+/* All is as it was in `before`, when nothing was missing. */
+static void assert_not_needed(json_t *report, json_t *before)
+{
+	json_t *probes = json_object_get(before, "probes"), *probe;
+	size_t i;
+
+	json_array_foreach(probes, i, probe) assert_state(
+		report, text_of(probe, "name"), text_of(probe, "state"), text_of(probe, "reason"));
+	assert_true(json_array_size(probes) > 5);
 }
 
 static void each_capability(void **state)
 {
 	static const struct {
 		const char *name, *flag;
-		bool needed;
+		bool needed, is_told;
 	} capabilities[] = {
-		{ "CAP_BPF", "-bpf", true },
-		{ "CAP_PERFMON", "-perfmon", true },
-		{ "CAP_SYS_PTRACE", "-sys_ptrace", false },
-		{ "CAP_DAC_READ_SEARCH", "-dac_read_search", false },
+		/* SYS_ADMIN stands for the first two */
+		{ "CAP_BPF", "-sys_admin,-bpf", true, true },
+		{ "CAP_PERFMON", "-sys_admin,-perfmon", true, true },
+		{ "CAP_SYS_PTRACE", "-sys_ptrace", false, true },
+		{ "CAP_DAC_READ_SEARCH", "-dac_read_search", false, true },
+		{ "CAP_SYS_ADMIN", "-sys_admin", false, false },
+		{ "CAP_SYSLOG", "-syslog", false, false },
+		{ "CAP_SYS_RESOURCE", "-sys_resource", false, false },
+		{ "CAP_NET_ADMIN", "-net_admin", false, false },
 	};
+	json_t *before = doctor("", "");
 
 	for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
 		char command[128];
 		json_t *report, *fact;
 
-		/* SYS_ADMIN stands for the first two */
-		snprintf(command, sizeof(command), "setpriv --bounding-set=-sys_admin,%s",
+		snprintf(command, sizeof(command), "setpriv --bounding-set=%s",
 			 capabilities[i].flag);
 		report = doctor(command, "");
-		fact = named(json_object_get(report, "kernel"), capabilities[i].name);
-		assert_true(json_is_false(json_object_get(fact, "ok")));
-		assert_true(*text_of(fact, "remedy"));
+		if (capabilities[i].is_told) {
+			fact = named(json_object_get(report, "kernel"), capabilities[i].name);
+			assert_true(json_is_false(json_object_get(fact, "ok")));
+			assert_true(*text_of(fact, "remedy"));
+		}
 		if (capabilities[i].needed)
 			assert_refused(report);
 		else
-			assert_state(report, "syscalls", "up", "");
+			assert_not_needed(report, before);
 	}
+	(void)state;
+}
+
+static void forget_binary(void *context)
+{
+	unsetenv("LEADLINE_BINARY");
+	(void)context;
+}
+
+/* The agent counts with the two it needs. */
+static void no_other_capability(void **state)
+{
+	const char *path;
+	char script[512];
+
+	snprintf(script, sizeof(script),
+		 "#!/bin/sh\nexec setpriv --bounding-set=-all,+bpf,+perfmon %s \"$@\"\n",
+		 leadline_binary());
+	path = write_file(temporary_directory(), "leadline", script);
+	shell("chmod +x %s", path);
+	setenv("LEADLINE_BINARY", path, 1);
+	cleanup_push(forget_binary, NULL);
+	assert_calls_are_counted("syscalls", NULL);
 	(void)state;
 }
 
@@ -248,8 +318,11 @@ static void unmount_types(void *context)
 	(void)context;
 }
 
-/* From here to the cleanup, programs see a kernel whose structure `structure` has no `member`: it is an anonymous one. */
-static void hide_member(const char *structure, const char *member)
+/*
+ * From here to the cleanup, programs see a kernel whose structure `structure` has no `member`: it is an anonymous one.
+ * False when it has none anyway.
+ */
+static bool hide_member(const char *structure, const char *member)
 {
 	struct btf *btf = btf__parse_raw("/sys/kernel/btf/vmlinux");
 	const struct btf_type *type;
@@ -271,32 +344,57 @@ static void hide_member(const char *structure, const char *member)
 			members[i].name_off = 0;
 			hidden = true;
 		}
+	if (!hidden) {
+		btf__free(btf);
+		return false;
+	}
 	data = btf__raw_data(btf, &size);
 	snprintf(path, sizeof(path), "%s/vmlinux", temporary_directory());
 	file = fopen(path, "w");
-	if (!hidden || !data || !file || fwrite(data, 1, size, file) != size || fclose(file))
+	if (!data || !file || fwrite(data, 1, size, file) != size || fclose(file))
 		test_fail("struct %s without %s cannot be made", structure, member);
 	btf__free(btf);
 	if (mount(path, "/sys/kernel/btf/vmlinux", NULL, MS_BIND, NULL))
 		test_fail("mount: %s", strerror(errno));
 	cleanup_push(unmount_types, NULL);
+	return true;
 }
 
-/* What a probe does without is told, or made up for; the rest is right. */
+/* What a probe can do without is made up for; what it cannot, is told. Others do not mind. */
 static void without_a_member(void **state)
 {
 	static const struct {
 		const char *structure, *member, *probe, *state, *reason;
 	} members[] = {
 		{ "cfs_rq", "throttle_count", "sched", "up", "" },
+		{ "cfs_rq", "throttled_clock_self_time", "sched", "up", "" },
+		{ "sched_entity", "sched_delayed", "sched", "up", "" },
+		{ "task_io_accounting", "read_bytes", "memory", "up", "" },
+		{ "task_io_accounting", "write_bytes", "memory", "up", "" },
 		{ "tcp_sock", "tcp_clock_cache", "requests", "up", "" },
+		{ "tcp_sock", "srtt_us", "tcp", "failed", "the kernel refuses its programs" },
+		{ "sock", "sk_ack_backlog", "network", "failed",
+		  "the kernel refuses its programs" },
 	};
+	json_t *before = doctor("", ""), *probes = json_object_get(before, "probes"), *probe;
+	unsigned n = 0;
+	size_t other;
 
 	for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
-		hide_member(members[i].structure, members[i].member);
-		assert_state(doctor("", ""), members[i].probe, members[i].state, members[i].reason);
+		json_t *report;
+
+		if (!hide_member(members[i].structure, members[i].member))
+			continue;
+		n++;
+		report = doctor("", "");
 		unmount_types(NULL);
+		json_array_foreach(probes, other,
+				   probe) if (strcmp(text_of(probe, "name"), members[i].probe))
+			assert_state(report, text_of(probe, "name"), text_of(probe, "state"),
+				     text_of(probe, "reason"));
+		assert_state(report, members[i].probe, members[i].state, members[i].reason);
 	}
+	assert_true(n > 5);
 	(void)state;
 }
 
@@ -309,6 +407,7 @@ int main(void)
 		HARNESS_TEST(without_tracefs),
 		HARNESS_TEST(without_control_groups),
 		HARNESS_TEST(each_capability),
+		HARNESS_TEST(no_other_capability),
 		HARNESS_TEST(without_a_member),
 	};
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include "agent/caps.h"
 #include "agent/probe_set.h"
+#include "agent/zoom.h"
 
 #define MAX_AVOIDED 4096
 #define MAX_ROUNDS  HOOK_MAX_ALTERNATIVES
@@ -102,6 +103,7 @@ int main(void)
 	}
 	for (size_t i = 0; all_probes[i]; i++)
 		print_rounds(all_probes[i]->name, all_probes[i]->hooks, caps_offers(caps));
+	print_rounds("zoom", zoom_hooks, caps_offers(caps));
 	caps_free(caps);
 	return 0;
 }
