@@ -295,6 +295,7 @@ static void http2_feed(void *context, const struct protocol_piece *piece,
 		piece->from_client ? &connection->client : &connection->server;
 
 	connection->streams.calls = calls;
+	connection->streams.sees_requests = connection->client.phase != HTTP2_SEARCHING;
 	protocol_stream_open(&direction->stream, piece);
 	while (step(connection, direction))
 		;

@@ -34,6 +34,7 @@ struct http2_stream {
 	bool has_response : 1; /* its headers, be they known or not */
 	bool has_unknown : 1; /* fields of the last header block could not be told */
 	bool is_doubtful : 1; /* it may have ended where bytes were lost */
+	bool is_early : 1; /* its request is not seen yet, hence there is no call */
 };
 _Static_assert(sizeof(struct http2_stream) == 8,
 	       "PROTOCOL_MAX_CALLS of them are in memory's bound");
@@ -91,9 +92,40 @@ static struct http2_stream *stream_add(struct http2_streams *streams, uint32_t i
 	return stream;
 }
 
+static struct http2_early *early_find(struct http2_streams *streams, uint32_t id)
+{
+	for (unsigned i = 0; i < HTTP2_MAX_EARLY; i++)
+		if (streams->early[i].id == id)
+			return &streams->early[i];
+	return NULL;
+}
+
 static void count(struct http2_streams *streams, uint32_t id, bool from_client, uint64_t bytes)
 {
+	struct http2_early *early = from_client ? NULL : early_find(streams, id);
+
+	if (early && id)
+		early->bytes += bytes;
 	protocol_count(streams->calls, id, from_client ? bytes : 0, from_client ? 0 : bytes);
+}
+
+/*
+ * A response before its request, as the two directions may be told in another order than they were: it is kept until the request
+ * comes. NULL: there is none to come, or no room.
+ */
+static struct http2_stream *add_early(struct http2_streams *streams, uint32_t id, uint64_t ns)
+{
+	struct http2_early *early = early_find(streams, 0);
+	struct http2_stream *stream;
+
+	if (!streams->sees_requests || !(id & 1) || id <= streams->last_request || !early)
+		return NULL;
+	stream = stream_add(streams, id);
+	if (!stream)
+		return NULL;
+	stream->is_early = true;
+	*early = (struct http2_early){ .id = id, .response_ns = ns };
+	return stream;
 }
 
 static void forget_doubtful(struct http2_streams *streams)
@@ -101,10 +133,15 @@ static void forget_doubtful(struct http2_streams *streams)
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < streams->n; i++) {
-		if (streams->streams[i].is_doubtful)
-			protocol_forget(streams->calls, streams->streams[i].id);
-		else
-			streams->streams[kept++] = streams->streams[i];
+		const struct http2_stream *stream = &streams->streams[i];
+
+		if (!stream->is_doubtful) {
+			streams->streams[kept++] = *stream;
+			continue;
+		}
+		protocol_forget(streams->calls, stream->id);
+		if (stream->is_early)
+			early_find(streams, stream->id)->id = 0;
 	}
 	streams->n = kept;
 	streams->n_doubtful = 0;
@@ -120,6 +157,8 @@ static void stream_remove(struct http2_streams *streams, struct http2_stream *st
 {
 	size_t place = (size_t)(stream - streams->streams);
 
+	if (stream->is_early)
+		early_find(streams, stream->id)->id = 0;
 	stream_confirm(streams, stream);
 	streams->n--;
 	memmove(stream, stream + 1, (streams->n - place) * sizeof(*stream));
@@ -192,6 +231,28 @@ static void name_request(struct http2_streams *streams, struct http2_stream *str
 	}
 }
 
+/* Clients count up: requests of these were not seen. */
+static void drop_early_before(struct http2_streams *streams, uint32_t id)
+{
+	for (unsigned i = 0; i < HTTP2_MAX_EARLY; i++)
+		if (streams->early[i].id && streams->early[i].id < id)
+			stream_remove(streams, stream_find(streams, streams->early[i].id));
+}
+
+/* The request is there: what came of the response before it. */
+static void catch_up(struct http2_streams *streams, struct http2_stream *stream)
+{
+	const struct http2_early early = *early_find(streams, stream->id);
+
+	early_find(streams, stream->id)->id = 0;
+	stream->is_early = false;
+	if (stream->has_response)
+		protocol_respond(streams->calls, early.id, early.response_ns);
+	count(streams, early.id, false, early.bytes);
+	if (early.end_ns)
+		http2_streams_end(streams, early.id, early.end_ns);
+}
+
 void http2_streams_request(struct http2_streams *streams, uint32_t id,
 			   const struct http2_block *block, uint64_t start_ns, uint64_t bytes)
 {
@@ -203,19 +264,24 @@ void http2_streams_request(struct http2_streams *streams, uint32_t id,
 		return;
 	}
 	streams->last_request = id;
+	drop_early_before(streams, id);
 	/* trailers of a request from before we came */
 	if (!block->has_method && !block->has_unknown)
 		return;
 	if (streams->n == PROTOCOL_MAX_CALLS)
 		forget_doubtful(streams);
 	protocol_begin(streams->calls, id, start_ns);
-	stream = stream_add(streams, id);
+	stream = stream_find(streams, id);
+	if (!stream)
+		stream = stream_add(streams, id);
 	if (!stream) {
 		protocol_forget(streams->calls, id);
 		return;
 	}
 	name_request(streams, stream, block);
 	count(streams, id, true, bytes);
+	if (stream->is_early)
+		catch_up(streams, stream);
 }
 
 /* ---- responses ---- */
@@ -235,6 +301,8 @@ void http2_streams_response(struct http2_streams *streams, uint32_t id,
 {
 	struct http2_stream *stream = stream_find(streams, id);
 
+	if (!stream)
+		stream = add_early(streams, id, start_ns);
 	if (!stream)
 		return;
 	stream_confirm(streams, stream);
@@ -298,6 +366,10 @@ void http2_streams_end(struct http2_streams *streams, uint32_t id, uint64_t ns)
 
 	if (!stream)
 		return;
+	if (stream->is_early) {
+		early_find(streams, id)->end_ns = ns;
+		return;
+	}
 	if (!stream->is_grpc) {
 		if (stream->status)
 			call_end_number(streams, stream, ns, stream->status, stream->status >= 400);

@@ -13,10 +13,19 @@
 
 struct http2_stream;
 
+/* What is kept of a response until its request is seen. */
+#define HTTP2_MAX_EARLY 4
+struct http2_early {
+	uint32_t id; /* 0: free */
+	uint64_t response_ns, end_ns, bytes;
+};
+
 struct http2_streams { /* all zero: none */
 	struct http2_stream *streams; /* by id */
 	unsigned n, room;
 	unsigned n_doubtful, ends_since_doubt;
+	struct http2_early early[HTTP2_MAX_EARLY];
+	bool sees_requests; /* the client's direction is followed */
 	uint32_t last_request; /* the highest id a client used so far: they count up */
 	struct protocol_calls
 		*calls; /* where a call of the same key is in flight for each; set for each piece */

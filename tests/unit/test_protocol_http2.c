@@ -598,6 +598,58 @@ static void test_limits(void **state)
 	maker_stop(&maker);
 }
 
+/* The directions may be told in another order than they were: a response waits for its request, if that is to come. */
+static void test_order(void **state)
+{
+	struct maker maker;
+	struct talk_result result;
+
+	maker_start(&maker);
+	preface(&maker); /* 0 … 3 */
+	for (uint32_t stream = 1; stream < 40; stream += 2) {
+		headers(&maker, CLIENT, HTTP2_END_STREAM, stream, GET("/users/4711"));
+		headers(&maker, SERVER, HTTP2_END_STREAM, stream, ANSWER("404"));
+	}
+	headers(&maker, CLIENT, HTTP2_END_STREAM, 41, GRPC("/Echo/Say"));
+	headers(&maker, SERVER, 0, 41, GRPC_ANSWER);
+	data(&maker, SERVER, 0, 41, 17);
+	headers(&maker, SERVER, HTTP2_END_STREAM, 41, "grpc-status 5\n");
+	result =
+		talk_run(&maker.talk, &protocol_http2, &(struct talk_view){ .server_first = true });
+	assert_int_equal(result.n, 21);
+	assert_int_equal(result.in_flight, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		const struct talk_call *call = &result.calls[i];
+
+		assert_string_equal(call->target, "/users/{id}");
+		assert_string_equal(call->status, "404");
+		/* what they were when seen in order */
+		assert_int_equal(call->start_ns, (5 + 2 * i) * TALK_STEP_NS);
+		assert_int_equal(call->first_byte_ns, (6 + 2 * i) * TALK_STEP_NS);
+		assert_int_equal(call->end_ns, (6 + 2 * i) * TALK_STEP_NS);
+		assert_int_equal(call->response_bytes, maker.talk.parts[5 + 2 * i].size);
+	}
+	assert_string_equal(result.calls[20].status, "5");
+	assert_string_equal(result.calls[20].protocol, "grpc");
+	talk_result_free(&result);
+	/* more than are kept, and one whose request never comes */
+	talk_clear(&maker.talk);
+	preface(&maker);
+	for (uint32_t stream = 101; stream < 101 + 2 * 6; stream += 2)
+		headers(&maker, SERVER, HTTP2_END_STREAM, stream, ANSWER("200"));
+	for (uint32_t stream = 103; stream < 101 + 2 * 6; stream += 2)
+		headers(&maker, CLIENT, HTTP2_END_STREAM, stream, GET("/x"));
+	for (uint32_t stream = 201; stream < 201 + 2 * 4; stream += 2)
+		headers(&maker, SERVER, HTTP2_END_STREAM, stream, ANSWER("200"));
+	for (uint32_t stream = 201; stream < 201 + 2 * 4; stream += 2)
+		headers(&maker, CLIENT, HTTP2_END_STREAM, stream, GET("/y"));
+	result = talk_run(&maker.talk, &protocol_http2, &(struct talk_view){ 0 });
+	assert_int_equal(result.n, 3 + 4);
+	assert_int_equal(result.in_flight, 2);
+	talk_result_free(&result);
+	maker_stop(&maker);
+}
+
 /* How many calls of a recording are told with this line. */
 static unsigned count(const char *text, const char *line)
 {
@@ -665,7 +717,8 @@ int main(void)
 		cmocka_unit_test(test_not_http2),    cmocka_unit_test(test_midway),
 		cmocka_unit_test(test_gap),	     cmocka_unit_test(test_doubt),
 		cmocka_unit_test(test_holes),	     cmocka_unit_test(test_table_sizes),
-		cmocka_unit_test(test_limits),	     cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_order),	     cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_recorded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
