@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "agent/buffer.h"
 #include "agent/number.h"
 #include "agent/utf8.h"
@@ -134,6 +135,17 @@ void buffer_json_string(struct buffer *buffer, const char *string)
 	}
 	buffer_append(buffer, plain, (size_t)(string - plain));
 	buffer_char(buffer, '"');
+}
+
+void buffer_timestamp(struct buffer *buffer, uint64_t realtime_ns)
+{
+	time_t seconds = (time_t)(realtime_ns / 1000000000);
+	struct tm utc;
+	char text[32];
+
+	gmtime_r(&seconds, &utc);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+	buffer_printf(buffer, "\"%s.%03uZ\"", text, (unsigned)(realtime_ns / 1000000 % 1000));
 }
 
 int buffer_error(const struct buffer *buffer)

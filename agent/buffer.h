@@ -34,6 +34,8 @@ void buffer_unsigned(struct buffer *buffer, uint64_t value);
 void buffer_number(struct buffer *buffer, double value);
 /* A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD. */
 void buffer_json_string(struct buffer *buffer, const char *string);
+/* A moment as a JSON string: RFC 3339 in UTC, to the millisecond. */
+void buffer_timestamp(struct buffer *buffer, uint64_t realtime_ns);
 int buffer_error(const struct buffer *buffer); /* 0 or -ENOMEM */
 void buffer_free(struct buffer *buffer);
 

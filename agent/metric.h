@@ -95,6 +95,15 @@ void metric_write_histogram(struct metric_writer *writer, const struct metric_de
 			    const struct histogram_view *histogram);
 
 /*
+ * One request in detail, borrowed until the end of the collection: one of the slowest, or an example for the series it is
+ * counted in.
+ */
+struct request_record;
+enum request_use { REQUEST_SLOW, REQUEST_EXAMPLE };
+void metric_write_request(struct metric_writer *writer, uint32_t entity, enum request_use use,
+			  const struct request_record *record);
+
+/*
  * Value below which the fraction q (0..1) of the recorded values lies, by exponential interpolation inside
  * the bucket as Prometheus does for native histograms. NaN when empty.
  */

@@ -39,6 +39,7 @@ struct metric_writer {
 	unsigned entity_drops; /* bit i: label i of an entity is to be empty */
 	enum series_verdict host_verdict; /* of what is no entity's */
 	uint64_t filtered[SERIES_VERDICTS];
+	struct request_list slow, examples;
 	bool out_of_memory;
 };
 
@@ -92,6 +93,8 @@ void registry_free(struct registry *registry)
 	free(registry->writer.drafts);
 	free(registry->writer.entities.labels);
 	free(registry->writer.leaving);
+	free(registry->writer.slow.entries);
+	free(registry->writer.examples.entries);
 	remains_free(registry->writer.remains);
 	series_filter_free(registry->writer.filter);
 	snapshot_put(registry->writer.snapshot);
@@ -108,6 +111,7 @@ struct metric_writer *registry_begin(struct registry *registry)
 	writer->out_of_memory = !writer->snapshot;
 	writer->last = NULL;
 	writer->n_leaving = 0;
+	writer->slow.n = writer->examples.n = 0;
 	memset(writer->filtered, 0, sizeof(writer->filtered));
 	remains_begin(writer->remains);
 	for (size_t i = 0; i < writer->n_drafts; i++)
@@ -340,6 +344,17 @@ void metric_write_histogram(struct metric_writer *writer, const struct metric_de
 	series->histogram.open_index = histogram->min_index;
 }
 
+/* Of a program that is filtered out nothing is told. */
+void metric_write_request(struct metric_writer *writer, uint32_t entity, enum request_use use,
+			  const struct request_record *record)
+{
+	struct request_list *list = use == REQUEST_SLOW ? &writer->slow : &writer->examples;
+	const char *const *labels = writer->out_of_memory ? NULL : entity_labels(writer, entity);
+
+	if (!labels || (!verdict_on(labels) && request_list_add(list, labels, record)))
+		writer->out_of_memory = true;
+}
+
 /* ---- entities that go, and what they leave behind ---- */
 
 static int put_aside(struct metric_writer *writer, const struct draft *draft)
@@ -530,6 +545,18 @@ static int finish_draft(struct registry *registry, struct draft *draft, struct f
 	return worst_family(snapshot, shown, &finished->shown[finished->n_shown++]);
 }
 
+static int store_requests(struct metric_writer *writer, struct snapshot *snapshot)
+{
+	int err;
+
+	request_list_sort_by_duration(&writer->slow);
+	request_list_sort_by_series(&writer->examples);
+	err = snapshot_store_requests(snapshot, &writer->slow, &snapshot->slow, &snapshot->n_slow);
+	return err ? err
+		   : snapshot_store_requests(snapshot, &writer->examples, &snapshot->examples,
+					     &snapshot->n_examples);
+}
+
 struct snapshot *registry_finish(struct registry *registry)
 {
 	struct metric_writer *writer = &registry->writer;
@@ -540,7 +567,7 @@ struct snapshot *registry_finish(struct registry *registry)
 		return NULL;
 	finished.shown = snapshot_alloc(snapshot, 2 * writer->n_drafts * sizeof(*finished.shown));
 	finished.withheld = snapshot_alloc(snapshot, writer->n_drafts * sizeof(*finished.withheld));
-	if (!finished.shown || !finished.withheld)
+	if (!finished.shown || !finished.withheld || store_requests(writer, snapshot))
 		return NULL;
 	snapshot->realtime_ns = clock_ns(CLOCK_REALTIME);
 	snapshot->monotonic_ns = clock_ns(CLOCK_MONOTONIC);

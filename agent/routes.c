@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include "agent/page_cache.h"
+#include "agent/requests_page.h"
 #include "agent/routes.h"
 #include "agent/version.h"
 #include "agent/zoom_service.h"
@@ -18,7 +19,16 @@ struct routes {
 	_Atomic encoder_set offered; /* the loop thread changes it on reload */
 	struct page_cache *pages;
 	struct zoom_service *zoom;
+	struct requests_page *requests;
 };
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
 
 struct routes *routes_new(const struct agent_services *services)
 {
@@ -30,7 +40,8 @@ struct routes *routes_new(const struct agent_services *services)
 	routes_configure(routes, NULL);
 	routes->pages = page_cache_new();
 	routes->zoom = zoom_service_new(services->rootfs);
-	if (!routes->pages || !routes->zoom) {
+	routes->requests = requests_page_new();
+	if (!routes->pages || !routes->zoom || !routes->requests) {
 		routes_free(routes);
 		return NULL;
 	}
@@ -46,6 +57,7 @@ void routes_free(struct routes *routes)
 {
 	if (!routes)
 		return;
+	requests_page_free(routes->requests);
 	zoom_service_free(routes->zoom);
 	page_cache_free(routes->pages);
 	free(routes);
@@ -56,6 +68,7 @@ void routes_quiet(void *context)
 	struct routes *routes = context;
 
 	page_cache_drop(routes->pages);
+	requests_page_expire(routes->requests, clock_ns(CLOCK_MONOTONIC));
 #ifdef __GLIBC__
 	malloc_trim(
 		0); /* pages of megabytes leave holes that would otherwise stay resident until the next scrape */
@@ -84,6 +97,12 @@ static void refuse_format(struct http_response *response, const struct encoder *
 	buffer_free(&names);
 }
 
+static void refuse_yet(struct http_response *response)
+{
+	http_response_error(response, 503, "nothing has been collected yet; try again in a moment");
+	http_response_header(response, "Retry-After", "1");
+}
+
 static void handle_metrics(void *context, const struct http_request *request,
 			   struct http_response *response)
 {
@@ -102,9 +121,7 @@ static void handle_metrics(void *context, const struct http_request *request,
 	}
 	snapshot = routes->services.fresh_snapshot(routes->services.context);
 	if (!snapshot) {
-		http_response_error(response, 503,
-				    "nothing has been collected yet; try again in a moment");
-		http_response_header(response, "Retry-After", "1");
+		refuse_yet(response);
 		return;
 	}
 	response->shared = page_cache_get(routes->pages, snapshot, encoder, gzip);
@@ -120,14 +137,6 @@ static void handle_metrics(void *context, const struct http_request *request,
 }
 
 /* ---- health ---- */
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
-}
 
 static struct health_moment health_now(const struct routes *routes)
 {
@@ -242,6 +251,64 @@ static void handle_reload(void *context, const struct http_request *request,
 	buffer_string(&response->body, "{\"status\":\"reloaded\"}\n");
 }
 
+/* ---- requests ---- */
+
+#define DEFAULT_LIMIT 50
+
+/* False: refused. */
+static bool read_query(const struct http_request *request, struct requests_query *query,
+		       struct http_response *response)
+{
+	const char *slow = http_request_parameter(request, "slow");
+	const char *limit = http_request_parameter(request, "limit");
+	char *end;
+
+	*query = (struct requests_query){
+		.filter.service = http_request_parameter(request, "service"),
+		.filter.protocol = http_request_parameter(request, "protocol"),
+		.has_services = !slow || strcmp(slow, "true") != 0,
+		.has_slow = !slow || strcmp(slow, "false") != 0,
+		.limit = DEFAULT_LIMIT,
+	};
+	if (slow && strcmp(slow, "true") != 0 && strcmp(slow, "false") != 0) {
+		http_response_error(response, 400,
+				    "slow is true (only the slow ones) or false (all but them)");
+		return false;
+	}
+	if (!limit)
+		return true;
+	errno = 0;
+	query->limit = (unsigned)strtoul(limit, &end, 10);
+	if (*limit >= '0' && *limit <= '9' && !*end && !errno &&
+	    strtoul(limit, NULL, 10) <= REQUESTS_PAGE_LIMIT)
+		return true;
+	http_response_error(response, 400, "limit is a number from 0 to %d", REQUESTS_PAGE_LIMIT);
+	return false;
+}
+
+/* For this host only, as paths and addresses may be private. */
+static void handle_requests(void *context, const struct http_request *request,
+			    struct http_response *response)
+{
+	struct routes *routes = context;
+	struct requests_query query;
+	struct snapshot *snapshot;
+
+	if (!is_local(request, response) || !read_query(request, &query, response))
+		return;
+	snapshot = routes->services.fresh_snapshot(routes->services.context);
+	if (!snapshot) {
+		refuse_yet(response);
+		return;
+	}
+	response->content_type = "application/json";
+	if (requests_page_write(routes->requests, snapshot, &query,
+				routes->services.uptime_ns(routes->services.context),
+				&response->body))
+		http_response_error(response, 503, "out of memory");
+	snapshot_put(snapshot);
+}
+
 /* ---- zoom ---- */
 
 static void handle_zoom_start(void *context, const struct http_request *request,
@@ -345,6 +412,8 @@ static void handle_index(void *context, const struct http_request *request,
 const struct http_route agent_routes[] = {
 	{ "GET", "/metrics", handle_metrics,
 	  "all metrics, as Prometheus text, OpenMetrics or protobuf; ?format=json for JSON" },
+	{ "GET", "/requests", handle_requests,
+	  "requests by service and route, and the slowest ones in detail; from this host only" },
 	{ "GET", "/health", handle_health,
 	  "how this host is, in one word: 200, or 503 when unhealthy" },
 	{ "GET", "/health/detailed", handle_detailed,

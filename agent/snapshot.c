@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Memory and life of snapshots. Reference counts are atomic; the rest is written by the loop thread only. */
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,12 +75,36 @@ struct snapshot *snapshot_get(struct snapshot *snapshot)
 	return snapshot;
 }
 
+int snapshot_store_requests(struct snapshot *snapshot, const struct request_list *list,
+			    const struct request_entry **ret_entries, size_t *ret_n)
+{
+	struct request_entry *entries = snapshot_alloc(snapshot, list->n * sizeof(*entries));
+
+	if (!entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->n; i++) {
+		entries[i] = list->entries[i];
+		request_record_get(entries[i].record);
+	}
+	*ret_entries = entries;
+	*ret_n = list->n;
+	return 0;
+}
+
+static void drop_requests(const struct request_entry *entries, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		request_record_put(entries[i].record);
+}
+
 void snapshot_put(struct snapshot *snapshot)
 {
 	struct owned_snapshot *owned = (struct owned_snapshot *)snapshot;
 
 	if (!owned || atomic_fetch_sub_explicit(&owned->references, 1, memory_order_acq_rel) != 1)
 		return;
+	drop_requests(snapshot->slow, snapshot->n_slow);
+	drop_requests(snapshot->examples, snapshot->n_examples);
 	while (owned->chunks) {
 		struct chunk *next = owned->chunks->next;
 
@@ -87,6 +112,11 @@ void snapshot_put(struct snapshot *snapshot)
 		owned->chunks = next;
 	}
 	free(owned);
+}
+
+uint64_t snapshot_realtime(const struct snapshot *snapshot, uint64_t monotonic_ns)
+{
+	return snapshot->realtime_ns - snapshot->monotonic_ns + monotonic_ns;
 }
 
 static int compare_name(const void *name, const void *family)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "agent/metric.h"
+#include "agent/request_record.h"
 
 #define ENTITY_LABELS 5
 /* namespace, pod, container, unit, comm: names in the order of series::entity. */
@@ -45,11 +46,17 @@ struct snapshot {
 	 */
 	size_t n_withheld;
 	const struct family *withheld;
+	/* Single requests: the slowest of each route, the slowest first; and examples of buckets, by series. */
+	size_t n_slow, n_examples;
+	const struct request_entry *slow, *examples;
 };
 
 struct snapshot *
 snapshot_get(struct snapshot *snapshot); /* one more reference; returns its argument */
 void snapshot_put(struct snapshot *snapshot); /* drops one; NULL is fine */
+
+/* When something happened that is told by CLOCK_MONOTONIC: ns since 1970. */
+uint64_t snapshot_realtime(const struct snapshot *snapshot, uint64_t monotonic_ns);
 
 /* The family of that name, or NULL. */
 const struct family *snapshot_family(const struct snapshot *snapshot, const char *name);

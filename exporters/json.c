@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 #include "exporters/exporter.h"
 #include "exporters/text.h"
 
@@ -139,24 +138,13 @@ static int put_family(struct buffer *out, const struct family *family)
 	return 0;
 }
 
-static void put_timestamp(struct buffer *out, uint64_t realtime_ns)
-{
-	time_t seconds = (time_t)(realtime_ns / 1000000000);
-	struct tm utc;
-	char text[32];
-
-	gmtime_r(&seconds, &utc);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-	buffer_printf(out, "\"%s.%03uZ\"", text, (unsigned)(realtime_ns / 1000000 % 1000));
-}
-
 static int json_encode(const struct snapshot *snapshot, struct buffer *out)
 {
 	int error = 0;
 	size_t i;
 
 	buffer_string(out, "{\"timestamp\":");
-	put_timestamp(out, snapshot->realtime_ns);
+	buffer_timestamp(out, snapshot->realtime_ns);
 	buffer_string(out, ",\"families\":[");
 	for (i = 0; i < snapshot->n_families && !error; i++) {
 		buffer_string(out, i ? ",\n" : "\n");

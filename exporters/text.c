@@ -6,6 +6,8 @@
  * pieces: name and labels (once a series), the `le` label (once a family) and an integer.
  */
 #include <errno.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "agent/number.h"
@@ -20,7 +22,8 @@ struct scratch {
 	size_t *le_end; /* where each ends */
 	uint64_t *cumulative;
 	size_t max_bounds; /* room in the two arrays */
-	bool exemplars;
+	struct buffer exemplar; /* labels of one */
+	const struct snapshot *exemplars; /* where they are from; NULL: none are shown */
 };
 
 const char *text_kind(enum metric_kind kind)
@@ -133,12 +136,109 @@ static long prepare_bounds(struct scratch *scratch, const struct metric_desc *de
 }
 
 /* https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md#exemplars */
-static void put_exemplar(struct buffer *out, const struct histogram_view *histogram)
+#define EXEMPLAR_MAX 128 /* characters of all its names and values together */
+
+static void put_exemplar(struct buffer *out, const struct buffer *labels, double value,
+			 uint64_t realtime_ns)
 {
-	buffer_string(out, " # {} ");
-	buffer_number(out, histogram->max);
-	buffer_printf(out, " %llu.%03u", (unsigned long long)(histogram->max_ns / 1000000000),
-		      (unsigned)(histogram->max_ns / 1000000 % 1000));
+	buffer_string(out, " # {");
+	buffer_append(out, labels->data, labels->size);
+	buffer_string(out, "} ");
+	buffer_number(out, value);
+	buffer_printf(out, " %llu.%03u", (unsigned long long)(realtime_ns / 1000000000),
+		      (unsigned)(realtime_ns / 1000000 % 1000));
+}
+
+/* A label where its name and value fit in what is left. */
+static void put_exemplar_label(struct buffer *out, const char *name, const char *value, int *left)
+{
+	int length = (int)(strlen(name) + strlen(value));
+
+	if (!*value || length > *left)
+		return;
+	*left -= length;
+	put_label(out, name, value);
+}
+
+/* The target may be private and is not shown here. */
+static void label_exemplar(struct buffer *labels, const struct request_record *record)
+{
+	char pid[16] = "", tid[16] = "";
+	int left = EXEMPLAR_MAX;
+
+	labels->size = 0;
+	if (record->pid)
+		snprintf(pid, sizeof(pid), "%u", record->pid);
+	if (record->tid)
+		snprintf(tid, sizeof(tid), "%u", record->tid);
+	put_exemplar_label(labels, "pid", pid, &left);
+	put_exemplar_label(labels, "tid", tid, &left);
+	put_exemplar_label(labels, "route", record->route, &left);
+}
+
+/* What of a series has exemplars: a request for each bucket that has one, and the worst value. */
+struct exemplars {
+	const struct histogram_view *histogram;
+	const struct snapshot *snapshot; /* NULL: none */
+	const struct request_entry *requests; /* the quickest first */
+	size_t n_requests;
+	long worst; /* bucket; -1: none */
+};
+
+static struct exemplars find_exemplars(const struct scratch *scratch,
+				       const struct metric_desc *desc, const struct series *series)
+{
+	struct exemplars found = {
+		.histogram = &series->histogram,
+		.snapshot = scratch->exemplars,
+		.worst = -1,
+	};
+
+	if (!found.snapshot)
+		return found;
+	found.worst = histogram_max_bucket(desc, &series->histogram, scratch->cumulative);
+	found.requests = request_entries_of(found.snapshot->examples, found.snapshot->n_examples,
+					    desc, series, &found.n_requests);
+	return found;
+}
+
+/* The slowest request up to this bound that was not told before. */
+static const struct request_record *next_request(struct exemplars *exemplars, double bound)
+{
+	const struct request_record *record = NULL;
+
+	while (exemplars->n_requests &&
+	       (double)exemplars->requests->record->duration_ns / 1e9 <= bound) {
+		record = exemplars->requests++->record;
+		exemplars->n_requests--;
+	}
+	return record;
+}
+
+static bool has_exemplar(const struct exemplars *exemplars, size_t bucket, double bound)
+{
+	return (long)bucket == exemplars->worst ||
+	       (exemplars->n_requests &&
+		(double)exemplars->requests->record->duration_ns / 1e9 <= bound);
+}
+
+/* Of the bucket of the worst value that value, unless it is the request's and more is known of it. */
+static void put_exemplar_of(struct buffer *out, struct exemplars *exemplars,
+			    struct scratch *scratch, size_t bucket, double bound)
+{
+	const struct request_record *record = next_request(exemplars, bound);
+	const struct histogram_view *histogram = exemplars->histogram;
+	double seconds = record ? (double)record->duration_ns / 1e9 : 0;
+
+	scratch->exemplar.size = 0;
+	if (!record ||
+	    ((long)bucket == exemplars->worst && seconds < histogram->max * (1 - 1e-6))) {
+		put_exemplar(out, &scratch->exemplar, histogram->max, histogram->max_ns);
+		return;
+	}
+	label_exemplar(&scratch->exemplar, record);
+	put_exemplar(out, &scratch->exemplar, seconds,
+		     snapshot_realtime(exemplars->snapshot, record->end_ns));
 }
 
 static void put_histogram(struct buffer *out, const struct metric_desc *desc,
@@ -149,15 +249,15 @@ static void put_histogram(struct buffer *out, const struct metric_desc *desc,
 	uint64_t *cumulative = scratch->cumulative;
 	size_t n = histogram_cumulative(desc, histogram, cumulative);
 	size_t i, le_start = 0, le_size;
-	long worst = -1;
+	const double *bounds = metric_bounds(desc, &n);
+	struct exemplars exemplars;
 	char *at;
 
 	/* Separately counted classic buckets may run ahead of the slots: a page must not show that. */
 	if (n && count < cumulative[n - 1])
 		count = cumulative[n - 1];
 	cumulative[n] = count;
-	if (scratch->exemplars)
-		worst = histogram_max_bucket(desc, histogram, cumulative);
+	exemplars = find_exemplars(scratch, desc, series);
 
 	scratch->bucket.size = 0;
 	buffer_string(&scratch->bucket, desc->name);
@@ -178,9 +278,9 @@ static void put_histogram(struct buffer *out, const struct metric_desc *desc,
 		memcpy(at, scratch->le.data + le_start, le_size);
 		at += le_size;
 		at += number_unsigned(at, cumulative[i]);
-		if ((long)i == worst) {
+		if (has_exemplar(&exemplars, i, i < n ? bounds[i] : INFINITY)) {
 			out->size = (size_t)(at - out->data);
-			put_exemplar(out, histogram);
+			put_exemplar_of(out, &exemplars, scratch, i, i < n ? bounds[i] : INFINITY);
 			at = buffer_reserve(out, 1);
 			if (!at)
 				return;
@@ -223,7 +323,7 @@ static int put_family(struct buffer *out, const struct family *family, struct sc
 int text_families(const struct snapshot *snapshot, struct buffer *out, text_head *head,
 		  bool exemplars)
 {
-	struct scratch scratch = { .exemplars = exemplars };
+	struct scratch scratch = { .exemplars = exemplars ? snapshot : NULL };
 	int error = 0;
 	size_t i;
 
@@ -239,9 +339,12 @@ int text_families(const struct snapshot *snapshot, struct buffer *out, text_head
 		error = buffer_error(&scratch.bucket);
 	if (!error)
 		error = buffer_error(&scratch.le);
+	if (!error)
+		error = buffer_error(&scratch.exemplar);
 	buffer_free(&scratch.labels);
 	buffer_free(&scratch.bucket);
 	buffer_free(&scratch.le);
+	buffer_free(&scratch.exemplar);
 	free(scratch.le_end);
 	free(scratch.cumulative);
 	return error ? error : buffer_error(out);

@@ -13,6 +13,7 @@
 #include "probes/requests.h"
 #include "probes/requests_metrics.h"
 #include "probes/requests_protocols.h"
+#include "probes/slow_requests.h"
 #include "bpf/lib/http1_method.h"
 #include "bpf/lib/task.h"
 #include "bpf/streams.h"
@@ -115,6 +116,14 @@ static const struct option_desc options[] = {
 		.min = 1,
 		.max = 1 << 20,
 		.help = "connections decoded at a time; beyond, the one that was silent longest makes room",
+	},
+	{
+		.key = "slow",
+		.type = OPTION_INT,
+		.fallback = "10",
+		.min = 0,
+		.max = SLOW_MAX_KEPT,
+		.help = "of each route the slowest requests of a minute that are kept in detail, for GET /requests and exemplars; 0: none",
 	},
 	{
 		.key = "series",
@@ -245,22 +254,27 @@ static const char *error_type(const struct requests_key *key, const char *status
 	return key->status >= (key->role == REQUESTS_SERVER ? 500 : 400) ? status : "";
 }
 
+void requests_labels(const struct requests_key *key, char status[8], const char *labels[])
+{
+	status[0] = '\0';
+	if (key->status)
+		snprintf(status, 8, "%u", key->status);
+	labels[0] = key->method < HTTP1_METHODS ? method_names[key->method] : "_OTHER";
+	labels[1] = status;
+	labels[2] = error_type(key, status);
+	labels[3] = "http";
+	labels[4] = ""; /* the route is not known … */
+	labels[5] = ""; /* … nor whether the version is 1.0 or 1.1 */
+}
+
 static void write_row(struct metric_writer *writer, const struct requests_key *key,
 		      const struct row_sum *sum)
 {
-	char status[8] = "";
-	const char *labels[] = {
-		key->method < HTTP1_METHODS ? method_names[key->method] : "_OTHER",
-		status,
-		error_type(key, status),
-		"http",
-		"", /* the route is not known … */
-		"", /* … nor whether the version is 1.0 or 1.1 */
-	};
+	char status[8];
+	const char *labels[REQUESTS_LABELS];
 	enum requests_role role = key->role == REQUESTS_CLIENT ? REQUESTS_CLIENT : REQUESTS_SERVER;
 
-	if (key->status)
-		snprintf(status, sizeof(status), "%u", key->status);
+	requests_labels(key, status, labels);
 	metric_write_histogram(writer, &requests_duration_metrics[role], key->entity, labels,
 			       &(struct histogram_view){
 				       .schema = HIST3_SCHEMA,
@@ -401,6 +415,7 @@ struct requests_state {
 	struct requests_tables tables;
 	struct requests_shared *shared;
 	struct requests_protocols *protocols;
+	struct slow_requests *slow; /* NULL: not wanted */
 	uint64_t forgotten; /* requests of entities that are gone */
 };
 
@@ -417,8 +432,13 @@ static struct requests_state *state_of(struct probe *probe)
 	state->tables.lanes = requests_lanes_for(probe_cpus(probe));
 	state->tables.rows = requests_rows_for((unsigned)probe_option_int(probe, "rows"));
 	state->tables.entities = probe_max_entities(probe);
-	state->protocols = requests_protocols_new(probe, state->tables.lanes);
+	if (probe_option_int(probe, "slow"))
+		state->slow = slow_requests_new((unsigned)probe_option_int(probe, "slow"),
+						state->tables.entities);
+	if (state->slow || !probe_option_int(probe, "slow"))
+		state->protocols = requests_protocols_new(probe, state->tables.lanes, state->slow);
 	if (!state->protocols) {
+		slow_requests_free(state->slow);
 		free(state);
 		return NULL;
 	}
@@ -458,6 +478,23 @@ static int requests_configure(struct probe *probe)
 	return err;
 }
 
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Which requests the kernel side tells of from now on. */
+static void set_thresholds(const struct requests_state *state, uint64_t now_ns)
+{
+	for (int role = 0; state->slow && role < REQUESTS_ROLES; role++)
+		__atomic_store_n(&state->shared->slow_ns[role],
+				 slow_requests_threshold(state->slow, role, now_ns),
+				 __ATOMIC_RELAXED);
+}
+
 static int requests_prepare(struct probe *probe)
 {
 	struct requests_state *state = state_of(probe);
@@ -476,14 +513,13 @@ static int requests_prepare(struct probe *probe)
 		return -errno;
 	/* Without the last row, which is never handed out. */
 	err = probe_fill_free_rows(probe, "free_rows", tables->rows - 1);
+	set_thresholds(state, clock_ns());
 	return err ? err : requests_protocols_prepare(state->protocols);
 }
 
 /* Counts what is in flight. Returns when, or 0 when it could not. */
 static uint64_t find_in_flight(struct probe *probe, const struct requests_tables *tables)
 {
-	struct timespec now;
-
 	if (!probe_hook_attached(probe, "in flight"))
 		return 0;
 	for (unsigned entity = 0; entity < tables->entities; entity++)
@@ -491,15 +527,41 @@ static uint64_t find_in_flight(struct probe *probe, const struct requests_tables
 		       sizeof(*tables->in_flight) - offsetof(struct requests_in_flight, count));
 	if (probe_run_map_iterator(probe, "requests_pass", "connections"))
 		return 0;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return clock_ns();
+}
+
+static int take_slow_request(const struct requests_state *state, const void *data, size_t size)
+{
+	uint64_t now_ns = clock_ns();
+	int err = slow_requests_take_event(state->slow, data, size, now_ns);
+
+	set_thresholds(state, now_ns);
+	return err;
 }
 
 static int requests_on_event(struct probe *probe, const void *data, size_t size)
 {
-	struct requests_state *state = probe_data(probe);
+	const struct requests_state *state = probe_data(probe);
+	const struct stream_event *event = data;
 
+	if (state->slow && size >= sizeof(*event) && event->kind == STREAM_SLOW_REQUEST)
+		return take_slow_request(state, data, size);
 	return requests_protocols_take_event(state->protocols, data, size);
+}
+
+static void collect_slow(const struct requests_state *state, struct probe *probe,
+			 struct metric_writer *writer)
+{
+	const struct slow_counts *counts;
+	uint64_t now_ns = clock_ns();
+
+	if (!state->slow)
+		return;
+	set_thresholds(state, now_ns);
+	slow_requests_write(state->slow, writer, now_ns);
+	counts = slow_requests_counts(state->slow);
+	probe_report_lost(probe, "slow_routes_full", counts->evicted);
+	probe_report_lost(probe, "slow_no_memory", counts->no_memory);
 }
 
 static int requests_collect(struct probe *probe, struct metric_writer *writer)
@@ -509,6 +571,7 @@ static int requests_collect(struct probe *probe, struct metric_writer *writer)
 	uint64_t total = requests_tables_write(&state->tables, writer, now_ns);
 
 	total += requests_protocols_collect(state->protocols, writer);
+	collect_slow(state, probe, writer);
 	probe_report_events(probe, total + state->forgotten);
 	for (int i = 0; i < REQUESTS_LOST_REASONS; i++)
 		probe_report_lost(probe, lost_names[i], load(&state->shared->lost[i]));
@@ -527,6 +590,8 @@ static void requests_forget_entity(struct probe *probe, uint32_t entity)
 
 	state->forgotten += requests_tables_forget(&state->tables, entity, give_back_row, probe);
 	state->forgotten += requests_protocols_forget(state->protocols, entity);
+	if (state->slow)
+		slow_requests_forget(state->slow, entity);
 	__atomic_fetch_add(&state->shared->row_generation, 1, __ATOMIC_RELEASE);
 }
 
@@ -535,6 +600,7 @@ static void requests_destroy(struct probe *probe)
 	struct requests_state *state = probe_data(probe);
 
 	requests_protocols_free(state->protocols);
+	slow_requests_free(state->slow);
 	free(state);
 }
 

@@ -21,6 +21,11 @@ struct requests_tables { /* memory shared with the kernel side */
 	struct requests_in_flight *in_flight; /* by entity */
 };
 
+#define REQUESTS_LABELS 6 /* of the histograms of HTTP */
+
+/* The labels of a key in requests_duration_metrics; the status is written to the place given. */
+void requests_labels(const struct requests_key *key, char status[8], const char *labels[]);
+
 /* Rows per lane: `wanted`, or the default when that is 0. */
 unsigned requests_rows_for(unsigned wanted);
 /* Lanes for so many CPUs: one each, or on larger machines some shared by several. */

@@ -226,27 +226,35 @@ uint64_t call_table_bound(const struct call_table *table)
 
 /* ---- writing ---- */
 
+/* What tells its labels, of a series or a call. */
+struct call_facts {
+	const struct protocol *protocol;
+	enum requests_role role;
+	bool is_error;
+	const char *operation, *target, *status;
+};
+
 /* OpenTelemetry's error.type: the status where there is one. */
-static const char *error_type(const struct call_series *series)
+static const char *error_type(const struct call_facts *of)
 {
-	if (!series->head.is_error)
+	if (!of->is_error)
 		return "";
-	return *series->status ? series->status : OTHER;
+	return *of->status ? of->status : OTHER;
 }
 
 /* A status of HTTP is a number, unless there was no response; 4xx is no error of the server's. */
-static void http_labels(const struct call_series *series, const char **labels)
+static void http_labels(const struct call_facts *of, const char **labels)
 {
-	const char *status = series->status;
+	const char *status = of->status;
 	bool is_code = status[0] >= '1' && status[0] <= '9' && strlen(status) == 3;
-	bool is_error = is_code ? status[0] >= (series->head.role == REQUESTS_SERVER ? '5' : '4')
-				: series->head.is_error;
+	bool is_error =
+		is_code ? status[0] >= (of->role == REQUESTS_SERVER ? '5' : '4') : of->is_error;
 
-	labels[0] = *series->operation ? series->operation : OTHER;
+	labels[0] = *of->operation ? of->operation : OTHER;
 	labels[1] = is_code ? status : "";
 	labels[2] = !is_error ? "" : *status ? status : OTHER;
 	labels[3] = "http";
-	labels[4] = series->target;
+	labels[4] = of->target;
 	labels[5] = "2";
 }
 
@@ -256,33 +264,52 @@ static bool is_word(const char *status)
 	return status[0] >= 'a' && status[0] <= 'z';
 }
 
-static void call_labels(const struct call_series *series, const char **labels)
+/* Returns the place of error_type among them. */
+static size_t call_labels(const struct call_facts *of, const char **labels)
 {
-	const char *code = is_word(series->status) ? "" : series->status;
+	const char *code = is_word(of->status) ? "" : of->status;
+	size_t n = 0;
 
-	switch (series->head.protocol->family) {
+	switch (of->protocol->family) {
 	case PROTOCOL_DATABASE:
-		labels[0] = series->head.protocol->name;
-		labels[1] = series->operation;
-		labels[2] = series->target;
-		labels[3] = code;
-		labels[4] = error_type(series);
+		labels[n++] = of->protocol->name;
+		labels[n++] = of->operation;
+		labels[n++] = of->target;
+		labels[n++] = code;
 		break;
 	case PROTOCOL_HTTP:
-		http_labels(series, labels);
-		break;
+		http_labels(of, labels);
+		return 2;
 	case PROTOCOL_RPC:
-		labels[0] = series->head.protocol->name;
-		labels[1] = series->target;
-		labels[2] = code;
-		labels[3] = error_type(series);
+		labels[n++] = of->protocol->name;
+		labels[n++] = of->target;
+		labels[n++] = code;
 		break;
 	case PROTOCOL_NAMES:
-		labels[0] = series->operation;
-		labels[1] = code;
-		labels[2] = error_type(series);
+		labels[n++] = of->operation;
+		labels[n++] = code;
 		break;
 	}
+	labels[n] = error_type(of);
+	return n;
+}
+
+const struct metric_desc *requests_call_labels(const struct protocol *protocol,
+					       enum requests_role role,
+					       const struct protocol_call *call,
+					       const char *labels[], const char **ret_error)
+{
+	const struct call_facts facts = {
+		.protocol = call->inner ? call->inner : protocol,
+		.role = role,
+		.is_error = call->is_error,
+		.operation = call->operation,
+		.target = call->target,
+		.status = call->status,
+	};
+
+	*ret_error = labels[call_labels(&facts, labels)];
+	return requests_call_metric(facts.protocol->family, role);
 }
 
 void call_table_write(struct call_table *table, struct metric_writer *writer)
@@ -290,8 +317,16 @@ void call_table_write(struct call_table *table, struct metric_writer *writer)
 	for (struct call_series *series = table->series; series; series = series->hh.next) {
 		const char *labels[METRIC_MAX_LABELS] = { 0 };
 		enum requests_role role = series->head.role;
+		const struct call_facts facts = {
+			.protocol = series->head.protocol,
+			.role = role,
+			.is_error = series->head.is_error,
+			.operation = series->operation,
+			.target = series->target,
+			.status = series->status,
+		};
 
-		call_labels(series, labels);
+		call_labels(&facts, labels);
 		metric_write_histogram(writer,
 				       requests_call_metric(series->head.protocol->family, role),
 				       series->head.entity, labels,

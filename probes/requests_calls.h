@@ -17,6 +17,15 @@ struct call_table;
 struct call_table *call_table_new(unsigned max_series); /* NULL: no memory */
 void call_table_free(struct call_table *table); /* NULL is fine */
 
+/*
+ * The labels of a call, of METRIC_MAX_LABELS, borrowed from it, and which of them is error_type. Returns the histogram
+ * it is counted in.
+ */
+const struct metric_desc *requests_call_labels(const struct protocol *protocol,
+					       enum requests_role role,
+					       const struct protocol_call *call,
+					       const char *labels[], const char **ret_error);
+
 void call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
 		       const struct protocol *protocol, const struct protocol_call *call);
 /* Writes all as series and starts the maxima anew. */

@@ -10,6 +10,7 @@
 #include "probes/requests_metrics.h"
 #include "probes/requests_protocols.h"
 #include "probes/requests_streams.h"
+#include "probes/slow_requests.h"
 
 #define DEFAULT_ROWS 256
 #define MIN_ROWS     (EXCHANGE_FIRST_ROW + 16)
@@ -19,6 +20,7 @@ struct requests_protocols {
 	struct exchange_tables tables;
 	struct call_table *calls;
 	struct streams *streams;
+	struct slow_requests *slow; /* NULL: none are kept */
 	uint32_t copied; /* bit per enum prefix_protocol */
 };
 
@@ -76,7 +78,8 @@ static uint32_t protocols_wanted(const char *text)
 
 /* ---- its life ---- */
 
-struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes)
+struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes,
+						  struct slow_requests *slow)
 {
 	struct requests_protocols *protocols = calloc(1, sizeof(*protocols));
 	unsigned rows = (unsigned)probe_option_int(probe, "exchange_rows");
@@ -84,14 +87,17 @@ struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned 
 	if (!protocols)
 		return NULL;
 	protocols->probe = probe;
+	protocols->slow = slow;
 	protocols->tables.lanes = lanes + 1; /* the last: of the pass over live connections */
 	protocols->tables.rows = !rows ? DEFAULT_ROWS : rows > MIN_ROWS ? rows : MIN_ROWS;
 	protocols->calls = call_table_new((unsigned)probe_option_int(probe, "series"));
 	if (protocols->calls)
 		protocols->streams = streams_new((unsigned)probe_option_int(probe, "connections"),
 						 probe_max_entities(probe), protocols->calls);
-	if (protocols->streams)
+	if (protocols->streams) {
+		streams_tell_slow(protocols->streams, slow);
 		return protocols;
+	}
 	requests_protocols_free(protocols);
 	return NULL;
 }
@@ -126,9 +132,10 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 	if (!err)
 		err = probe_map_size(probe, "free_exchange_rows", tables->rows);
 	if (!err) /* unused, the smallest there is */
-		err = probe_map_size(
-			probe, "events",
-			protocols->copied ? (unsigned)probe_option_int(probe, "ring_bytes") : 4096);
+		err = probe_map_size(probe, "events",
+				     protocols->copied || protocols->slow
+					     ? (unsigned)probe_option_int(probe, "ring_bytes")
+					     : 4096);
 	return err;
 }
 
@@ -224,7 +231,8 @@ uint64_t requests_protocols_collect(struct requests_protocols *protocols,
 	streams_each_bytes(protocols->streams, write_stream_bytes, &context);
 	report_losses(protocols);
 	probe_report_memory(protocols->probe,
-			    streams_bound(protocols->streams) + call_table_bound(protocols->calls));
+			    streams_bound(protocols->streams) + call_table_bound(protocols->calls) +
+				    (protocols->slow ? slow_requests_bound(protocols->slow) : 0));
 	return exchange_tables_write(&protocols->tables, writer);
 }
 

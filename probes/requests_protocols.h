@@ -14,13 +14,15 @@
 
 struct probe;
 struct requests_protocols;
+struct slow_requests;
 
 /* For the option `protocols`; its default names them all. */
 #define REQUESTS_ALL_PROTOCOLS "http2 postgresql mysql redis dns tls"
 int requests_check_protocols(const char *text, char *error, size_t error_size);
 
-/* lanes: of the kernel side. NULL: no memory. */
-struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes);
+/* lanes: of the kernel side. slow: where slow calls go, outlives it; NULL: nowhere. NULL: no memory. */
+struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes,
+						  struct slow_requests *slow);
 void requests_protocols_free(struct requests_protocols *protocols); /* NULL is fine */
 
 /* Object open, not loaded: sizes of maps, and its part of the settings. 0 or -errno. */

@@ -7,6 +7,7 @@
 #include <utlist.h>
 #include "agent/hash.h"
 #include "probes/requests_streams.h"
+#include "probes/slow_requests.h"
 
 /* Resolvers ask some times, 5 s apart by default. */
 #define DATAGRAM_SILENCE_NS 30000000000ULL
@@ -21,6 +22,7 @@ struct connection {
 	struct protocol_calls *calls;
 	uint64_t abandoned, dropped, unparsed[PROTOCOL_UNPARSED_REASONS]; /* as counted already */
 	uint32_t entity;
+	uint32_t pid, tid; /* of the last event */
 	uint32_t next_sequence[2]; /* of events: from the server, from the client */
 	bool is_known[2]; /* an event of this direction has come */
 	bool begun_midway;
@@ -40,6 +42,7 @@ struct streams {
 	struct connection *heard, *heard_datagrams; /* the first was silent longest */
 	struct byte_row *byte_rows;
 	struct call_table *calls;
+	struct slow_requests *slow; /* NULL: not kept */
 	struct stream_counts counts;
 	unsigned max_connections;
 	uint32_t max_entities;
@@ -156,9 +159,19 @@ static struct connection **heard_list(struct connection *connection)
 static void call_ended(void *context, const struct protocol_call *call)
 {
 	struct connection *connection = context;
+	struct streams *streams = connection->streams;
+	const struct slow_call_place place = {
+		.entity = connection->entity,
+		.pid = connection->pid,
+		.tid = connection->tid,
+		.number = connection->number,
+		.role = connection->role,
+	};
 
-	call_table_record(connection->streams->calls, connection->entity, connection->role,
+	call_table_record(streams->calls, connection->entity, connection->role,
 			  connection->protocol, call);
+	if (streams->slow)
+		slow_requests_take_call(streams->slow, &place, connection->protocol, call);
 }
 
 static void forget_connection(struct connection *connection)
@@ -322,6 +335,8 @@ static void take_data(struct connection *connection, const struct stream_event *
 	struct connection **list = heard_list(connection);
 
 	connection->entity = event->entity;
+	connection->pid = event->pid;
+	connection->tid = event->tid;
 	connection->last_ns = event->ns;
 	DL_DELETE(*list, connection);
 	DL_APPEND(*list, connection);
@@ -410,6 +425,11 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 	streams->max_entities = max_entities;
 	streams->calls = calls;
 	return streams;
+}
+
+void streams_tell_slow(struct streams *streams, struct slow_requests *slow)
+{
+	streams->slow = slow;
 }
 
 void streams_free(struct streams *streams)

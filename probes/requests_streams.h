@@ -17,6 +17,9 @@ struct streams;
 /* NULL: no memory. The table outlives the streams. */
 struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 			    struct call_table *calls);
+/* Where slow calls go, too; outlives the streams. */
+struct slow_requests;
+void streams_tell_slow(struct streams *streams, struct slow_requests *slow);
 void streams_free(struct streams *streams); /* NULL is fine */
 
 /* Bit per enum prefix_protocol: there is a decoder. */

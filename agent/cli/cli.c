@@ -23,6 +23,8 @@ const struct cli_command cli_commands[] = {
 	  "what this kernel allows, what each probe uses, and what would mend the rest" },
 	{ "health", cli_health, NULL, 0, CLI_CONFIG | CLI_JSON,
 	  "ask the running agent how the host is; exit 0 healthy, 1 not" },
+	{ "requests", cli_requests, NULL, 0, CLI_CONFIG | CLI_JSON | CLI_REQUESTS,
+	  "ask the running agent for requests by service and route, or the slowest ones" },
 	{ "zoom", cli_zoom, NULL, 0, CLI_CONFIG | CLI_JSON | CLI_ZOOM,
 	  "every thread, system call and file of one program, for a while" },
 	{ "metrics", cli_metrics, NULL, 0, CLI_JSON | CLI_MARKDOWN,
@@ -48,7 +50,7 @@ struct invocation {
 	size_t n_settings;
 	const char *config_path;
 	const char *values[CLI_VALUES];
-	bool json, markdown, help, version;
+	bool json, markdown, slow, once, help, version;
 	int next; /* in argv, when argp gave up */
 };
 
@@ -65,6 +67,12 @@ static error_t take(int key, char *argument, struct argp_state *state)
 		return 0;
 	case FLAG_MARKDOWN:
 		invocation->markdown = true;
+		return 0;
+	case FLAG_SLOW:
+		invocation->slow = true;
+		return 0;
+	case FLAG_ONCE:
+		invocation->once = true;
 		return 0;
 	case FLAG_HELP:
 		invocation->help = true;
@@ -217,10 +225,13 @@ static const struct cli_command *find_command(const struct invocation *invocatio
 	return NULL;
 }
 
-static const char *const value_flags[] = {
-	[CLI_PID] = "--pid",	   [CLI_CONTAINER] = "--container",
-	[CLI_CGROUP] = "--cgroup", [CLI_FOR] = "--for",
-	[CLI_TOP] = "--top",
+static const struct {
+	const char *flag;
+	unsigned taken_by; /* CLI_* */
+} value_flags[] = {
+	[CLI_PID] = { "--pid", CLI_ZOOM },	 [CLI_CONTAINER] = { "--container", CLI_ZOOM },
+	[CLI_CGROUP] = { "--cgroup", CLI_ZOOM }, [CLI_FOR] = { "--for", CLI_ZOOM },
+	[CLI_TOP] = { "--top", CLI_ZOOM },	 [CLI_SERVICE] = { "--service", CLI_REQUESTS },
 };
 
 /* CLI_OK, or CLI_USAGE after a complaint: flags or arguments the command does not take. */
@@ -232,9 +243,11 @@ static int check_usage(const struct cli_command *command, const struct cli_conte
 		flag = "--json";
 	else if (context->markdown && !(command->flags & CLI_MARKDOWN))
 		flag = "--markdown";
-	for (int i = 0; i < CLI_VALUES && !(command->flags & CLI_ZOOM); i++)
-		if (context->values[i])
-			flag = value_flags[i];
+	if ((context->slow || context->once) && !(command->flags & CLI_REQUESTS))
+		flag = context->slow ? "--slow" : "--once";
+	for (int i = 0; i < CLI_VALUES; i++)
+		if (context->values[i] && !(command->flags & value_flags[i].taken_by))
+			flag = value_flags[i].flag;
 	if (flag) {
 		fprintf(context->err, "leadline: %s: `leadline %s` does not take it\n", flag,
 			command->name);
@@ -341,6 +354,8 @@ int cli_run(int argc, char **argv, const char *const *environment, FILE *out, FI
 	context = (struct cli_context){
 		.json = invocation.json,
 		.markdown = invocation.markdown,
+		.slow = invocation.slow,
+		.once = invocation.once,
 		.request = &request,
 		.out = out,
 		.err = err,

@@ -18,13 +18,14 @@ enum cli_exit {
 };
 
 /* Flags of single commands that take a value. */
-enum cli_value { CLI_PID, CLI_CONTAINER, CLI_CGROUP, CLI_FOR, CLI_TOP, CLI_VALUES };
+enum cli_value { CLI_PID, CLI_CONTAINER, CLI_CGROUP, CLI_FOR, CLI_TOP, CLI_SERVICE, CLI_VALUES };
 
 struct cli_context {
 	const char *const *arguments; /* after the command's name */
 	size_t n_arguments;
 	bool json;
 	bool markdown;
+	bool slow, once;
 	const char *values[CLI_VALUES]; /* NULL: not given */
 	const struct config_request
 		*request; /* what `config` was loaded from: load it again on reload */
@@ -42,6 +43,7 @@ enum {
 	CLI_MARKDOWN = 1 << 1, /* takes --markdown */
 	CLI_CONFIG = 1 << 2, /* needs the configuration */
 	CLI_ZOOM = 1 << 4, /* takes --pid, --container, --cgroup, --for, --top */
+	CLI_REQUESTS = 1 << 5, /* takes --slow, --service, --once */
 	CLI_LOG = 1 << 3, /* logs as configured; other commands log warnings to standard error */
 };
 
@@ -65,6 +67,7 @@ struct config *cli_load(const struct config_request *request, FILE *err);
 int cli_agent(const struct cli_context *context);
 int cli_doctor(const struct cli_context *context);
 int cli_health(const struct cli_context *context);
+int cli_requests(const struct cli_context *context);
 int cli_metrics(const struct cli_context *context);
 int cli_zoom(const struct cli_context *context);
 int cli_config_check(const struct cli_context *context);

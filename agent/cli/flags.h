@@ -17,6 +17,8 @@ enum {
 	FLAG_VERSION = 'V',
 	FLAG_JSON = 0x1000,
 	FLAG_MARKDOWN,
+	FLAG_SLOW,
+	FLAG_ONCE,
 	FLAG_VALUE, /* + enum cli_value */
 	FLAG_OPTION = 0x2000,
 };

@@ -78,6 +78,18 @@ static const char *printed(const char *command)
 	return result->out;
 }
 
+/* Nothing listens on the port of a discarded service. */
+static void needs_an_agent(void **state)
+{
+	const struct result *result = run("requests --slow --listen=127.0.0.1:9");
+
+	assert_non_null(
+		strstr(result->err, "leadline: the agent at 127.0.0.1:9 does not answer: "));
+	assert_non_null(strstr(result->err, "is it running"));
+	assert_string_equal(result->out, "");
+	assert_int_equal(result->code, CLI_FAILED);
+}
+
 static void refuses_wrong_usage(void **state)
 {
 	refused("docto", "leadline: \"docto\": unknown command; did you mean \"doctor\"?\n");
@@ -108,6 +120,10 @@ static void refuses_wrong_usage(void **state)
 		"leadline: --json: `leadline config show` does not take it\n");
 	refused("doctor --markdown", "leadline: --markdown: `leadline doctor` does not take it\n");
 	refused("--json", "leadline: --json: `leadline agent` does not take it\n");
+	refused("health --slow", "leadline: --slow: `leadline health` does not take it\n");
+	refused("zoom --once", "leadline: --once: `leadline zoom` does not take it\n");
+	refused("doctor --service=x", "leadline: --service: `leadline doctor` does not take it\n");
+	refused("requests --pid=1", "leadline: --pid: `leadline requests` does not take it\n");
 	refused("man", "leadline: man: name the frame: deploy/man/leadline.8.in\n");
 }
 
@@ -355,6 +371,7 @@ static void writes_the_manual(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(needs_an_agent, cleanup_teardown),
 		cmocka_unit_test_teardown(refuses_wrong_usage, cleanup_teardown),
 		cmocka_unit_test_teardown(refuses_wrong_settings, cleanup_teardown),
 		cmocka_unit_test_teardown(checks_and_shows, cleanup_teardown),

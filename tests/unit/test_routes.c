@@ -309,6 +309,49 @@ static void nothing_collected_yet(void **state)
 	answer_free(answer);
 }
 
+/* The parts of the page, for a client on this host only. */
+static void requests_page(void **state)
+{
+	static const struct {
+		const char *path;
+		long status;
+		bool services, slow;
+	} cases[] = {
+		{ "/requests", 200, true, true },
+		{ "/requests?slow=true&limit=1000&service=nginx&protocol=http", 200, false, true },
+		{ "/requests?slow=false&limit=0", 200, true, false },
+		{ "/requests?slow=1", 400, false, false },
+		{ "/requests?limit=1001", 400, false, false },
+		{ "/requests?limit=-1", 400, false, false },
+		{ "/requests?limit=", 400, false, false },
+		{ "/requests?limit=99999999999999999999", 400, false, false },
+	};
+	struct answer *answer;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		json_t *json;
+
+		answer = ask(state, "GET", cases[i].path, NULL);
+		if (answer->status != cases[i].status)
+			fail_msg("%s: %ld", cases[i].path, answer->status);
+		assert_string_equal(answer_header(answer, "Content-Type"), "application/json");
+		json = json_loads(answer->body, 0, NULL);
+		assert_int_equal(json_is_array(json_object_get(json, "services")),
+				 cases[i].services);
+		assert_int_equal(json_is_array(json_object_get(json, "slow")), cases[i].slow);
+		json_decref(json);
+		answer_free(answer);
+	}
+	answer = ask(state, "GET", "/requests", "X-Forwarded-For: 10.0.0.1");
+	assert_int_equal(answer->status, 403);
+	answer_free(answer);
+	snapshot_put(fake.snapshot);
+	fake.snapshot = NULL;
+	answer = ask(state, "GET", "/requests", NULL);
+	assert_int_equal(answer->status, 503);
+	answer_free(answer);
+}
+
 /* Before the first verdict all is unknown, hence 503; but a loop that turns is alive. */
 static void health_codes(void **state)
 {
@@ -433,11 +476,17 @@ static void many_scrapes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		ROUTES_TEST(negotiates_formats), ROUTES_TEST(protobuf_by_leave_only),
-		ROUTES_TEST(compresses),	 cmocka_unit_test(gzip_round_trip),
-		cmocka_unit_test(renders_once),	 ROUTES_TEST(nothing_collected_yet),
-		ROUTES_TEST(health_codes),	 ROUTES_TEST(reloads),
-		ROUTES_TEST(lists_endpoints),	 ROUTES_TEST(many_scrapes),
+		ROUTES_TEST(negotiates_formats),
+		ROUTES_TEST(protobuf_by_leave_only),
+		ROUTES_TEST(compresses),
+		cmocka_unit_test(gzip_round_trip),
+		cmocka_unit_test(renders_once),
+		ROUTES_TEST(nothing_collected_yet),
+		ROUTES_TEST(requests_page),
+		ROUTES_TEST(health_codes),
+		ROUTES_TEST(reloads),
+		ROUTES_TEST(lists_endpoints),
+		ROUTES_TEST(many_scrapes),
 	};
 
 	return cmocka_run_group_tests_name("routes", tests, NULL, NULL);

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Slow requests of HTTP/1 as the kernel side tells of them; see slow_requests_internal.h. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "agent/hash.h"
+#include "bpf/lib/http1_method.h"
+#include "probes/requests.h"
+#include "probes/requests_metrics.h"
+#include "probes/slow_requests_internal.h"
+#include "probes/wait_reasons.h"
+
+#define MAX_SERVICES  256
+#define MAX_TEMPLATES 64 /* of one service */
+#define MAX_SEGMENTS  32 /* in one place of a path */
+/* The most that a service's table takes: nodes, and their texts. */
+#define TABLE_BOUND ((uint64_t)MAX_TEMPLATES * (PATH_TEMPLATE_SEGMENTS + 1) * 48)
+
+const char *request_reason_name(unsigned reason)
+{
+	static const char *const names[REQUEST_REASONS - WAIT_REASON_COUNT] = {
+		[REQUEST_SOCKET_QUEUE - WAIT_REASON_COUNT] = "socket_queue",
+		[REQUEST_RUN_QUEUE - WAIT_REASON_COUNT] = "run_queue",
+		[REQUEST_ON_CPU - WAIT_REASON_COUNT] = "on_cpu",
+		[REQUEST_UNATTRIBUTED - WAIT_REASON_COUNT] = "unattributed",
+	};
+
+	return reason < WAIT_REASON_COUNT ? wait_reason_name(reason)
+					  : names[reason - WAIT_REASON_COUNT];
+}
+
+/* ---- reading ---- */
+
+static bool is_sound(const struct stream_event *head, const struct slow_request *request,
+		     unsigned max_entities, uint64_t now_ns)
+{
+	return head->kind == STREAM_SLOW_REQUEST && head->role < REQUESTS_ROLES &&
+	       head->entity < max_entities && head->ns <= now_ns &&
+	       request->duration_ns <= head->ns && request->first_byte_ns <= request->duration_ns &&
+	       request->status < 1000 && request->method < HTTP1_METHODS &&
+	       request->outcome < REQUESTS_OUTCOMES && request->target_size <= SLOW_REQUEST_TARGET;
+}
+
+/* What is not said to be anything else is unattributed. False: more than there is. */
+static bool read_waits(struct slow_event *event, const struct slow_request *request)
+{
+	uint64_t left_ns = request->duration_ns;
+	size_t n = 0;
+
+	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
+		uint64_t ns = request->reasons_ns[reason];
+
+		if (ns > left_ns)
+			return false;
+		left_ns -= ns;
+		if (reason == REQUEST_UNATTRIBUTED)
+			ns += left_ns;
+		if (ns)
+			event->waits[n++] =
+				(struct request_wait){ request_reason_name(reason), ns };
+	}
+	event->facts.waits = event->waits;
+	event->facts.n_waits = n;
+	return true;
+}
+
+static void read_address(char text[SLOW_ADDRESS_SIZE], const uint8_t address[16], uint16_t port)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool is_v4 = !memcmp(address, mapped, sizeof(mapped));
+	char number[INET6_ADDRSTRLEN] = "";
+
+	inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? address + 12 : address, number,
+		  sizeof(number));
+	snprintf(text, SLOW_ADDRESS_SIZE, is_v4 ? "%s:%u" : "[%s]:%u", number, port);
+}
+
+/* Up to the first blank, which begins the version. */
+static void read_target(struct slow_event *event, const struct slow_request *request)
+{
+	unsigned size = 0;
+
+	while (size < request->target_size && request->target[size] &&
+	       request->target[size] != ' ' && request->target[size] != '\r' &&
+	       request->target[size] != '\n') {
+		uint8_t c = request->target[size];
+
+		event->target[size++] = c > ' ' && c < 0x7f ? (char)c : '?';
+	}
+	event->target[size] = '\0';
+	event->target_is_cut = size == SLOW_REQUEST_TARGET;
+}
+
+int slow_event_read(struct slow_event *event, const void *data, size_t size, unsigned max_entities,
+		    uint64_t now_ns)
+{
+	const struct stream_event *head = data;
+	const struct slow_request *request = (const void *)(head + 1);
+	struct request_record *facts = &event->facts;
+
+	if (size != sizeof(*head) + sizeof(*request) ||
+	    !is_sound(head, request, max_entities, now_ns))
+		return -EBADMSG;
+	event->key = (struct requests_key){
+		.entity = head->entity,
+		.status = request->status,
+		.method = request->method,
+		.role = head->role,
+		.outcome = request->outcome,
+	};
+	*facts = (struct request_record){
+		.protocol = "http",
+		.side = head->role == REQUESTS_CLIENT ? "client" : "server",
+		.route = event->route,
+		.target = event->target,
+		.status = event->status,
+		.local = event->local,
+		.peer = event->peer,
+		.end_ns = head->ns,
+		.duration_ns = request->duration_ns,
+		.first_byte_ns = request->first_byte_ns,
+		.response_bytes = head->size,
+		.pid = head->pid,
+		.tid = head->tid,
+		.retransmits = request->retransmits,
+		.rtt_us = request->rtt_us,
+		.histogram = &requests_duration_metrics[head->role],
+	};
+	if (!read_waits(event, request))
+		return -EBADMSG;
+	requests_labels(&event->key, event->status, facts->labels);
+	facts->operation = facts->labels[0];
+	facts->error = facts->labels[2];
+	read_address(event->local, request->local_address, request->local_port);
+	read_address(event->peer, request->peer_address, request->peer_port);
+	read_target(event, request);
+	event->route[0] = '\0';
+	return 0;
+}
+
+/* ---- routes ---- */
+
+struct service {
+	UT_hash_handle hh;
+	uint64_t key; /* entity and role */
+	struct path_table *table;
+};
+
+struct slow_paths {
+	struct service *services;
+};
+
+struct slow_paths *slow_paths_new(void)
+{
+	return calloc(1, sizeof(struct slow_paths));
+}
+
+static void free_service(struct slow_paths *paths, struct service *service)
+{
+	HASH_DEL(paths->services, service);
+	path_table_destroy(service->table);
+	free(service);
+}
+
+void slow_paths_free(struct slow_paths *paths)
+{
+	struct service *service, *next;
+
+	if (!paths)
+		return;
+	HASH_ITER(hh, paths->services, service, next)
+	free_service(paths, service);
+	free(paths);
+}
+
+void slow_paths_forget(struct slow_paths *paths, uint32_t entity)
+{
+	struct service *service, *next;
+
+	HASH_ITER(hh, paths->services, service, next)
+	if (service->key >> 8 == entity)
+		free_service(paths, service);
+}
+
+uint64_t slow_paths_bound(const struct slow_paths *paths)
+{
+	return HASH_COUNT(paths->services) * (TABLE_BOUND + sizeof(struct service) + 64);
+}
+
+static struct path_table *table_of(struct slow_paths *paths, const struct requests_key *of)
+{
+	uint64_t key = (uint64_t)of->entity << 8 | of->role;
+	struct service *service;
+
+	HASH_FIND(hh, paths->services, &key, sizeof(key), service);
+	if (service)
+		return service->table;
+	if (HASH_COUNT(paths->services) >= MAX_SERVICES)
+		return NULL;
+	service = calloc(1, sizeof(*service));
+	if (!service)
+		return NULL;
+	service->key = key;
+	service->table = path_table_create(MAX_TEMPLATES, MAX_SEGMENTS);
+	if (service->table)
+		HASH_ADD(hh, paths->services, key, sizeof(service->key), service);
+	if (service->table && HASH_TOOK(service))
+		return service->table;
+	path_table_destroy(service->table);
+	free(service);
+	return NULL;
+}
+
+/* Of a path that was cut the last segment is not known. */
+static size_t whole_segments(const struct slow_event *event)
+{
+	size_t size = strlen(event->target);
+
+	if (!event->target_is_cut || memchr(event->target, '?', size))
+		return size;
+	while (size > 1 && event->target[size - 1] != '/')
+		size--;
+	return size;
+}
+
+void slow_event_name_route(struct slow_event *event, struct slow_paths *paths)
+{
+	struct path_table *table = table_of(paths, &event->key);
+	char template[PATH_TEMPLATE_SIZE];
+	size_t size = whole_segments(event);
+
+	if (!table)
+		return;
+	path_template(event->target, size, template);
+	if (size < strlen(event->target) &&
+	    strlen(template) + sizeof("/{rest}") <= sizeof(template))
+		strcat(template, "/{rest}");
+	path_table_find(table, template, event->key.status != 404, event->route);
+}
