@@ -4,10 +4,15 @@
 #include <string.h>
 #include "agent/hash.h"
 #include "bpf/lib/task.h"
+#include "probes/protocols/path_template.h"
 #include "probes/requests_calls.h"
 #include "probes/requests_metrics.h"
 
 #define OTHER "_OTHER"
+
+/* Of one service in one role: routes, and different segments in one place of a path. */
+#define MAX_ROUTES   200
+#define MAX_SEGMENTS 50
 
 /* The beginning of a key; operation, target and status follow, each with its NUL. No padding. */
 struct key_head {
@@ -33,6 +38,7 @@ struct owner {
 	UT_hash_handle hh;
 	struct key_head head; /* never an error */
 	unsigned n_series;
+	struct path_table *routes; /* of HTTP; NULL: none yet */
 };
 
 struct call_table {
@@ -58,6 +64,13 @@ static void free_series(struct call_table *table, struct call_series *series)
 	free(series);
 }
 
+static void free_owner(struct call_table *table, struct owner *owner)
+{
+	HASH_DEL(table->owners, owner);
+	path_table_destroy(owner->routes);
+	free(owner);
+}
+
 void call_table_free(struct call_table *table)
 {
 	struct call_series *series, *next;
@@ -68,10 +81,7 @@ void call_table_free(struct call_table *table)
 	HASH_ITER(hh, table->series, series, next)
 	free_series(table, series);
 	HASH_ITER(hh, table->owners, owner, next_owner)
-	{
-		HASH_DEL(table->owners, owner);
-		free(owner);
-	}
+	free_owner(table, owner);
 	free(table);
 }
 
@@ -166,6 +176,25 @@ static void record_duration(struct call_series *series, uint64_t ns)
 		series->max_ns = ns;
 }
 
+/*
+ * What looks like a word in a path may be a value still: beyond so many they are one. A path that there is none of ("not
+ * found") takes no room. Without memory the path is what it is, and the table's bound is what bounds.
+ */
+static const char *route_of(struct call_table *table, const struct key_head *head,
+			    const struct protocol_call *call, char ret_route[PATH_TEMPLATE_SIZE])
+{
+	struct owner *owner = owner_of(table, head);
+
+	if (!owner || strlen(call->target) >= PATH_TEMPLATE_SIZE)
+		return call->target;
+	if (!owner->routes)
+		owner->routes = path_table_create(MAX_ROUTES, MAX_SEGMENTS);
+	if (!owner->routes)
+		return call->target;
+	path_table_find(owner->routes, call->target, strcmp(call->status, "404") != 0, ret_route);
+	return ret_route;
+}
+
 void call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
 		       const struct protocol *protocol, const struct protocol_call *call)
 {
@@ -175,9 +204,13 @@ void call_table_record(struct call_table *table, uint32_t entity, enum requests_
 		.role = (uint16_t)role,
 		.is_error = call->is_error,
 	};
-	struct call_series *series =
-		series_of(table, &head, call->operation, call->target, call->status, ROOM_FREELY);
+	struct call_series *series;
+	char route[PATH_TEMPLATE_SIZE];
+	const char *target = call->target;
 
+	if (*target && head.protocol->family == PROTOCOL_HTTP)
+		target = route_of(table, &head, call, route);
+	series = series_of(table, &head, call->operation, target, call->status, ROOM_FREELY);
 	if (!series) {
 		table->counts.folded++;
 		series = series_of(table, &head, call->operation, OTHER, call->status, ROOM_FOLDED);
@@ -203,12 +236,8 @@ void call_table_forget(struct call_table *table, uint32_t entity)
 	if (series->head.entity == entity)
 		free_series(table, series);
 	HASH_ITER(hh, table->owners, owner, next_owner)
-	{
-		if (owner->head.entity != entity)
-			continue;
-		HASH_DEL(table->owners, owner);
-		free(owner);
-	}
+	if (owner->head.entity == entity)
+		free_owner(table, owner);
 }
 
 const struct call_counts *call_table_counts(const struct call_table *table)
@@ -220,8 +249,12 @@ uint64_t call_table_bound(const struct call_table *table)
 {
 	const uint64_t series = sizeof(struct call_series) + KEY_SIZE, hash_entry = 64;
 
+	uint64_t routes = 0;
+
+	for (const struct owner *owner = table->owners; owner; owner = owner->hh.next)
+		routes += owner->routes ? path_table_size(owner->routes) : 0;
 	return (series + hash_entry) * table->n_series +
-	       (sizeof(struct owner) + hash_entry) * HASH_COUNT(table->owners);
+	       (sizeof(struct owner) + hash_entry) * HASH_COUNT(table->owners) + routes;
 }
 
 /* ---- writing ---- */

@@ -22,6 +22,7 @@ struct node {
 struct path_table {
 	unsigned max_templates, max_segments, n_templates;
 	unsigned n_nodes, room;
+	size_t n_text; /* bytes of all segments */
 	struct node *nodes;
 };
 
@@ -60,6 +61,13 @@ unsigned path_table_templates(const struct path_table *table)
 	return table->n_templates;
 }
 
+size_t path_table_size(const struct path_table *table)
+{
+	/* a word or two for each allocation */
+	return sizeof(*table) + table->room * sizeof(*table->nodes) + table->n_text +
+	       table->n_nodes * 16;
+}
+
 static uint16_t child_find(const struct path_table *table, uint16_t parent, const char *segment,
 			   size_t size)
 {
@@ -94,6 +102,7 @@ static uint16_t child_add(struct path_table *table, uint16_t parent, const char 
 	};
 	if (!node->segment)
 		return 0;
+	table->n_text += size + 1;
 	table->nodes[parent].child = (uint16_t)table->n_nodes;
 	return (uint16_t)table->n_nodes++;
 }

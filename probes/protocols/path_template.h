@@ -38,5 +38,7 @@ void path_table_find(struct path_table *table, const char *template, bool may_ad
 
 /* Different names it has given so far, but for "/{rest}". */
 unsigned path_table_templates(const struct path_table *table);
+/* Bytes it takes, about. */
+size_t path_table_size(const struct path_table *table);
 
 #endif

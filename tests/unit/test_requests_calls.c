@@ -98,8 +98,8 @@ static void every_family_has_its_labels(void **state)
 	record(table, 3, REQUESTS_CLIENT, &database, "SELECT", "SELECT orders", "", false);
 	record(table, 3, REQUESTS_CLIENT, &database, "SELECT", "SELECT nowhere", "42P01", true);
 	record(table, 3, REQUESTS_SERVER, &database, "", "", PROTOCOL_NO_RESPONSE, true);
-	record(table, 3, REQUESTS_SERVER, &web, "GET", "/users/{id}", "404", true);
-	record(table, 3, REQUESTS_CLIENT, &web, "GET", "/users/{id}", "404", true);
+	record(table, 3, REQUESTS_SERVER, &web, "GET", "/users/{id}", "410", true);
+	record(table, 3, REQUESTS_CLIENT, &web, "GET", "/users/{id}", "410", true);
 	record(table, 3, REQUESTS_SERVER, &web, "POST", "", "503", false);
 	record(table, 3, REQUESTS_SERVER, &web, "GET", "/", "cancelled", true);
 	record(table, 3, REQUESTS_SERVER, &web, "GET", "/", "200", false);
@@ -114,8 +114,8 @@ static void every_family_has_its_labels(void **state)
 	EXPECT("db_client_operation_duration_seconds",
 	       "postgresql|SELECT|SELECT nowhere|42P01|42P01", 1);
 	EXPECT("leadline_db_server_operation_duration_seconds", "postgresql||||no_response", 1);
-	EXPECT("http_server_request_duration_seconds", "GET|404||http|/users/{id}|2", 1);
-	EXPECT("http_client_request_duration_seconds", "GET|404|404|http|/users/{id}|2", 1);
+	EXPECT("http_server_request_duration_seconds", "GET|410||http|/users/{id}|2", 1);
+	EXPECT("http_client_request_duration_seconds", "GET|410|410|http|/users/{id}|2", 1);
 	EXPECT("http_server_request_duration_seconds", "POST|503|503|http||2", 1);
 	EXPECT("http_server_request_duration_seconds", "GET||cancelled|http|/|2", 1);
 	EXPECT("http_server_request_duration_seconds", "GET|200||http|/|2", 1);
@@ -194,6 +194,42 @@ static void many_targets_are_folded(void **state)
 	(void)state;
 }
 
+/* A million paths of words, with and without a part that is known; and what is not found takes no room. */
+static void any_number_of_paths_makes_few_routes(void **state)
+{
+	enum { PATHS = 1000003 };
+	struct call_table *table = make_table(4096);
+	const char *metric = "http_server_request_duration_seconds";
+	struct snapshot *snapshot;
+	uint64_t n;
+
+	record(table, 1, REQUESTS_SERVER, &web, "GET", "/scanned/first", "404", true);
+	for (unsigned i = 0; i < PATHS; i++) {
+		static const char *const before[] = { "/articles/", "/" };
+		char target[64], word[8] = "";
+
+		for (unsigned letter = 0, left = i; letter < 5; letter++, left /= 26)
+			word[letter] = (char)('a' + left % 26);
+		snprintf(target, sizeof(target), "%s%s", before[i % 2], word);
+		record(table, 1, REQUESTS_SERVER, &web, "GET", target, "200", false);
+	}
+	record(table, 1, REQUESTS_SERVER, &web, "GET", "/articles/baaaa", "404", true);
+	record(table, 2, REQUESTS_SERVER, &web, "GET", "/articles/of-another", "200", false);
+	snapshot = collect(table);
+	/* 49 words and "articles" with 50, {other} at either place; two that were not found; another service */
+	assert_int_equal(n_series(snapshot, metric, &n), 49 + 50 + 2 + 2 + 1);
+	assert_int_equal(n, PATHS + 3);
+	assert_int_equal(calls(snapshot, metric, "1", "GET|200||http|/articles/aaaaa|2"), 1);
+	assert_int_equal(calls(snapshot, metric, "1", "GET|404||http|/articles/{other}|2"), 1);
+	assert_int_equal(calls(snapshot, metric, "1", "GET|404||http|/{rest}|2"), 1);
+	assert_int_equal(calls(snapshot, metric, "2", "GET|200||http|/articles/of-another|2"), 1);
+	assert_int_equal(call_table_counts(table)->folded, 0);
+	assert_true(call_table_bound(table) < 1 << 20);
+	call_table_forget(table, 1);
+	assert_true(call_table_bound(table) < 16 << 10);
+	(void)state;
+}
+
 static void when_all_is_full_other_takes_the_rest(void **state)
 {
 	struct call_table *table = make_table(MAX_SERIES);
@@ -243,6 +279,7 @@ int main(void)
 		HARNESS_TEST(what_a_call_has_become_counts),
 		HARNESS_TEST(durations_are_kept_exactly),
 		HARNESS_TEST(many_targets_are_folded),
+		HARNESS_TEST(any_number_of_paths_makes_few_routes),
 		HARNESS_TEST(when_all_is_full_other_takes_the_rest),
 		HARNESS_TEST(forgetting_an_entity_makes_room),
 	};
