@@ -13,7 +13,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(HARNESS) $(LIBRARY)
 	$(Q)$(CC) $(SANITIZE) $(WRAP) -o $@ $(BUILD)/obj/tests/$*.o $(HARNESS) $(LIBRARY) $(PKG_LIBS) -lcmocka
 
 # In these programs allocations fail on command: tests/harness/out_of_memory.c.
-OUT_OF_MEMORY_TESTS := unit/test_out_of_memory live/test_no_memory
+OUT_OF_MEMORY_TESTS := unit/test_out_of_memory unit/test_protocol_no_memory live/test_no_memory
 WRAPPED	:= malloc calloc realloc reallocarray strdup strndup asprintf vasprintf fopen fmemopen open_memstream fdopendir opendir \
 	mnt_new_table mnt_new_iter
 $(OUT_OF_MEMORY_TESTS:%=$(BUILD)/tests/%): WRAP := $(WRAPPED:%=-Wl,--wrap=%)

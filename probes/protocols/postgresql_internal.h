@@ -36,7 +36,7 @@ enum postgresql_kind { POSTGRESQL_STATEMENT, POSTGRESQL_PORTAL };
 /* Remembers, at the cost of what was not used for the longest time. Without memory it forgets this one. */
 void postgresql_names_set(struct postgresql_names *names, enum postgresql_kind kind,
 			  const char *name, size_t size, const struct sql_summary *summary);
-/* An empty summary if it is not known. */
+/* Valid until the next is set; an empty summary if it is not known. */
 const struct sql_summary *postgresql_names_get(struct postgresql_names *names,
 					       enum postgresql_kind kind, const char *name,
 					       size_t size);

@@ -129,13 +129,15 @@ static void take_bind(struct postgresql *postgresql, const char *text, size_t si
 {
 	const char *portal, *statement;
 	size_t portal_size, statement_size;
+	struct sql_summary summary; /* a copy: the table may move */
 
 	chain(postgresql);
-	if (take_text(&text, &size, &portal, &portal_size) &&
-	    take_text(&text, &size, &statement, &statement_size))
-		postgresql_names_set(&postgresql->names, POSTGRESQL_PORTAL, portal, portal_size,
-				     postgresql_names_get(&postgresql->names, POSTGRESQL_STATEMENT,
-							  statement, statement_size));
+	if (!take_text(&text, &size, &portal, &portal_size) ||
+	    !take_text(&text, &size, &statement, &statement_size))
+		return;
+	summary = *postgresql_names_get(&postgresql->names, POSTGRESQL_STATEMENT, statement,
+					statement_size);
+	postgresql_names_set(&postgresql->names, POSTGRESQL_PORTAL, portal, portal_size, &summary);
 }
 
 static void take_execute(struct postgresql *postgresql, struct protocol_calls *calls,

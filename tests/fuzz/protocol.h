@@ -24,6 +24,7 @@
 
 #define HEADER	    5
 #define MAX_LOG	    65536
+#define OTHERS	    16384 /* what threads of libFuzzer may allocate meanwhile */
 #define CALL_MEMORY 512 /* that one in flight may take, its part of the table included */
 
 enum { FLAG_MIDWAY = 1, FLAG_GAPS = 2 };
@@ -94,7 +95,7 @@ static void run_check(const struct run *run)
 	CHECK(counts->begun == counts->ended + counts->abandoned + counts->forgotten + in_flight);
 	CHECK(in_flight <= PROTOCOL_MAX_CALLS);
 	CHECK(__sanitizer_get_current_allocated_bytes() - run->memory <=
-	      PROTOCOL_MAX_STATE + 1024 + in_flight * CALL_MEMORY);
+	      PROTOCOL_MAX_STATE + OTHERS + in_flight * CALL_MEMORY);
 }
 
 static void run_end(struct run *run)
@@ -105,7 +106,6 @@ static void run_end(struct run *run)
 	CHECK(!protocol_calls_in_flight(run->calls, NULL));
 	PROTOCOL_UNDER_TEST.close(run->connection);
 	protocol_calls_free(run->calls);
-	CHECK(__sanitizer_get_current_allocated_bytes() == run->memory);
 }
 
 static bool is_all_parsed(const struct run *run)

@@ -132,3 +132,43 @@ void protocol_run_steps(const struct protocol *protocol, const struct protocol_s
 			expect_all(&run, expected);
 		}
 }
+
+/* ---- captures ---- */
+
+#define CAPTURE_HEADER	 5
+#define CAPTURE_MAX_SIZE 65536
+
+static size_t capture_read(const char *path, uint8_t *data)
+{
+	char full[256];
+	FILE *file;
+	size_t size;
+
+	snprintf(full, sizeof(full), "tests/fuzz/%s", path);
+	file = fopen(full, "r");
+	if (!file)
+		fail_msg("no %s", full);
+	size = fread(data, 1, CAPTURE_MAX_SIZE, file);
+	fclose(file);
+	assert_in_range(size, CAPTURE_HEADER + 1, CAPTURE_MAX_SIZE - 1);
+	return size;
+}
+
+void protocol_run_capture(struct protocol_run *run, const char *path, size_t most)
+{
+	static uint8_t data[CAPTURE_MAX_SIZE];
+	size_t size = capture_read(path, data), at = CAPTURE_HEADER;
+
+	while (at + 2 <= size) {
+		bool from_client = data[at + 1] & 0x80;
+		size_t end = at + 2 + (data[at] | (data[at + 1] & 0x7f) << 8);
+
+		assert_true(end <= size);
+		for (at += 2; at < end;) {
+			size_t n = end - at < most ? end - at : most;
+
+			protocol_run_feed(run, from_client, data + at, n);
+			at += n;
+		}
+	}
+}

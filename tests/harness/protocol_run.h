@@ -54,4 +54,7 @@ struct protocol_step {
 void protocol_run_steps(const struct protocol *protocol, const struct protocol_step *steps,
 			size_t n_steps, const char *expected);
 
+/* What a file of tests/fuzz has recorded (see record.py), a record a piece, or in pieces of at most so many bytes. */
+void protocol_run_capture(struct protocol_run *run, const char *path, size_t most);
+
 #endif

@@ -6,9 +6,6 @@
 #include "tests/harness/harness.h"
 #include "tests/harness/protocol_run.h"
 
-#define HEADER	 5
-#define MAX_SIZE 65536
-
 struct capture {
 	const struct protocol *protocol;
 	const char *path;
@@ -52,22 +49,6 @@ static const struct capture captures[] = {
 	{ &protocol_dns_tcp, "dns_tcp/dig-large", "1 TXT" },
 };
 
-static size_t read_capture(const char *path, uint8_t *data)
-{
-	char full[256];
-	FILE *file;
-	size_t size;
-
-	snprintf(full, sizeof(full), "tests/fuzz/%s", path);
-	file = fopen(full, "r");
-	if (!file)
-		fail_msg("no %s", full);
-	size = fread(data, 1, MAX_SIZE, file);
-	fclose(file);
-	assert_in_range(size, HEADER + 1, MAX_SIZE - 1);
-	return size;
-}
-
 static int by_text(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -100,26 +81,14 @@ static void count(char *log, char *text, size_t size)
 	}
 }
 
-static void replay(const struct capture *capture, const uint8_t *data, size_t size, size_t most)
+static void replay(const struct capture *capture, size_t most)
 {
 	static struct protocol_run run;
 	static char calls[16384];
 	const struct protocol_counts *counts;
-	size_t at = HEADER;
 
 	protocol_run_begin(&run, capture->protocol, false);
-	while (at + 2 <= size) {
-		bool from_client = data[at + 1] & 0x80;
-		size_t end = at + 2 + (data[at] | (data[at + 1] & 0x7f) << 8);
-
-		assert_true(end <= size);
-		for (at += 2; at < end;) {
-			size_t n = end - at < most ? end - at : most;
-
-			protocol_run_feed(&run, from_client, data + at, n);
-			at += n;
-		}
-	}
+	protocol_run_capture(&run, capture->path, most);
 	assert_true(strlen(run.log) + 1 < sizeof(run.log));
 	count(run.log, calls, sizeof(calls));
 	assert_string_equal(calls, capture->calls);
@@ -133,16 +102,12 @@ static void replay(const struct capture *capture, const uint8_t *data, size_t si
 
 static void each_call_is_met_once(void **state)
 {
-	static uint8_t data[MAX_SIZE];
-
 	for (size_t i = 0; i < sizeof(captures) / sizeof(captures[0]); i++) {
-		size_t size = read_capture(captures[i].path, data);
-
-		replay(&captures[i], data, size, MAX_SIZE);
+		replay(&captures[i], SIZE_MAX);
 		if (captures[i].protocol == &protocol_dns)
 			continue; /* a datagram is not cut */
 		for (size_t most = 1; most < 100; most += most < 8 ? 1 : 31)
-			replay(&captures[i], data, size, most);
+			replay(&captures[i], most);
 	}
 }
 

@@ -564,6 +564,40 @@ static void statements_are_remembered_within_bounds(void **state)
 	protocol_run_end(&run);
 }
 
+static void a_portal_has_the_name_of_its_statement(void **state)
+{
+	struct protocol_run run;
+
+	started();
+	protocol_run_begin(&run, &protocol_postgresql, false);
+	replay(&run);
+	/* also while the table of names grows, and where one takes the place of another */
+	for (unsigned i = 0; i < 307; i++) {
+		char parse[64], bind[64], execute[64], expected[64];
+		size_t parse_size = snprintf(parse, sizeof(parse), "s%u%cSELECT 1 FROM t%u%c%c%c",
+					     i, 0, i, 0, 0, 0);
+		size_t bind_size = snprintf(bind, sizeof(bind), "p%u%cs%u%c%c%c%c%c%c%c", i, 0, i,
+					    0, 0, 0, 0, 0, 0, 0);
+		size_t execute_size =
+			snprintf(execute, sizeof(execute), "p%u%c%c%c%c%c", i, 0, 0, 0, 0, 0);
+
+		says(true);
+		put_message('P', parse, parse_size);
+		put_message('B', bind, bind_size);
+		put_message('E', execute, execute_size);
+		M('S', "");
+		says(false);
+		M('1', "");
+		M('2', "");
+		M('C', "SELECT 1\0");
+		M('Z', "I");
+		replay(&run);
+		snprintf(expected, sizeof(expected), "SELECT SELECT t%u", i);
+		protocol_run_expect(&run, expected);
+	}
+	protocol_run_end(&run);
+}
+
 static void what_is_not_postgresql_is_counted_and_left(void **state)
 {
 	static const char *const first[] = { "GET / HTTP/1.1\r\n", "\1\1\1\1\1\1\1\1",
@@ -617,6 +651,7 @@ int main(void)
 		cmocka_unit_test(joined_midway_it_waits_for_ready),
 		cmocka_unit_test(a_gap_is_followed_again),
 		cmocka_unit_test(statements_are_remembered_within_bounds),
+		cmocka_unit_test(a_portal_has_the_name_of_its_statement),
 		cmocka_unit_test(what_is_not_postgresql_is_counted_and_left),
 	};
 
