@@ -52,8 +52,10 @@ __noinline int streams_copy_piece(struct http1_view *view, struct stream_scratch
 	if (HTTP1_COPY(scratch->bytes + copied, size, view->base + copied - view->piece_start))
 		return 1;
 	scratch->event.head_size = copied + size;
-	return 0;
+	return copied + size == want;
 }
+
+#define TAIL_PIECES 16 /* that are gone over in search of the last one */
 
 /* The end of the call, as far as it is in its last piece. */
 __noinline int streams_copy_tail(struct http1_view *view, struct stream_scratch *scratch)
@@ -63,7 +65,7 @@ __noinline int streams_copy_tail(struct http1_view *view, struct stream_scratch 
 	if (!view || !scratch)
 		return 0;
 	copied = at_most(scratch->event.head_size, STREAM_CAPTURE_MAX);
-	for (int i = 0; i < PIECES_MAX && view->piece_end < view->total; i++)
+	for (int i = 0; i < TAIL_PIECES && view->piece_end < view->total; i++)
 		if (http1_next_piece(view))
 			return 0;
 	if (view->piece_end < view->total || view->total <= copied)
@@ -139,7 +141,8 @@ static __always_inline long send_event(struct stream_scratch *scratch)
 	__u64 size = (__u64)scratch->event.head_size + scratch->event.tail_size;
 
 	size = at_most(size, STREAM_CAPTURE_MAX + STREAM_TAIL);
-	return event_output(&events, scratch, sizeof(struct stream_event) + size);
+	return event_output(&events, scratch, sizeof(struct stream_event) + size,
+			    !(scratch->event.sequence & 7));
 }
 
 /* What calls before this one brought of a connection that is a stream from now on. */

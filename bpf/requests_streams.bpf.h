@@ -112,7 +112,7 @@ static __always_inline void stream_over(struct sock *sk, struct connection *conn
 		return;
 	fill_event(&event, stream, connection->entity, bpf_ktime_get_ns(), false);
 	event.kind = STREAM_CLOSED;
-	event_output(&events, &event, sizeof(event));
+	event_output(&events, &event, sizeof(event), false);
 }
 
 /* An answer that has paused for so long, in ns, counts as over when it is looked at. */

@@ -59,14 +59,19 @@ static __always_inline void event_submit(void *ring, void *event)
 	bpf_ringbuf_submit(event, half_full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/* Copies an event of any size into the ring; 0, or less than that with the loss counted. */
-static __always_inline long event_output(void *ring, void *event, __u64 size)
+/*
+ * Copies an event of any size into the ring; 0, or less than that with the loss counted. looks: whether the ring is half full
+ * by now is looked at, too, which need not be for each.
+ */
+static __always_inline long event_output(void *ring, void *event, __u64 size, bool looks)
 {
-	bool half_full = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
-			 bpf_ringbuf_query(ring, BPF_RB_RING_SIZE);
-	long err = bpf_ringbuf_output(ring, event, size,
-				      half_full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	__u64 flags = BPF_RB_NO_WAKEUP;
+	long err;
 
+	if (looks && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
+			     bpf_ringbuf_query(ring, BPF_RB_RING_SIZE))
+		flags = BPF_RB_FORCE_WAKEUP;
+	err = bpf_ringbuf_output(ring, event, size, flags);
 	if (err)
 		count_loss(LOSS_RING_FULL);
 	return err;
