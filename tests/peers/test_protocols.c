@@ -15,6 +15,75 @@
 #define WEB_SERVER "http_server_request_duration_seconds"
 #define EXCHANGE   "leadline_exchange_duration_seconds"
 
+/* ---- names ---- */
+
+#define DNS_CLIENT "dns_lookup_duration_seconds"
+#define DNS_SERVER "leadline_dns_server_lookup_duration_seconds"
+
+static void expect_lookups(const struct page *page, const char *unit, const char *type,
+			   const char *code, double expected)
+{
+	requests_expect(type,
+			metric_histogram(page, DNS_CLIENT, "comm", "dig-peers", "dns_question_type",
+					 type, "dns_response_code", code, NULL)
+				.count,
+			expected);
+	requests_expect(type,
+			metric_histogram(page, DNS_SERVER, "unit", unit, "dns_question_type", type,
+					 "dns_response_code", code, NULL)
+				.count,
+			expected);
+}
+
+/* In a network of their own, where the port that names are asked for on is free. */
+static void names(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct network *network = network_create();
+	const char *directory = temporary_directory(), *unit, *dig;
+	struct page *page;
+	pid_t pid;
+
+	require_program("dnsmasq");
+	dig = program_renamed("dig", "dig-peers");
+	shell("ip -n %s link set lo up", network->name);
+	pid = program_start(
+		write_file(directory, "log", ""),
+		(const char *const[]){ "ip", "netns", "exec", network->name, "dnsmasq",
+				       "--keep-in-foreground", "--no-resolv", "--no-hosts",
+				       "--conf-file=", "--address=/example.test/192.0.2.1",
+				       "--address=/example.test/2001:db8::1",
+				       "--listen-address=127.0.0.1", "--bind-interfaces",
+				       "--user=root", "--pid-file=", NULL });
+	unit = server_enclose(pid, "dnsmasq");
+	shell("for i in $(seq 1000); do ip netns exec %s ss -ulnH 'sport = :53' | grep -q . && exit 0; sleep 0.02; done; exit 1",
+	      network->name);
+	for (int i = 0; i < 13; i++)
+		shell("ip netns exec %s %s @127.0.0.1 example.test A >/dev/null", network->name,
+		      dig);
+	for (int i = 0; i < 7; i++)
+		shell("ip netns exec %s %s @127.0.0.1 example.test AAAA >/dev/null", network->name,
+		      dig);
+	for (int i = 0; i < 5; i++)
+		shell("ip netns exec %s %s +tcp @127.0.0.1 example.test A >/dev/null",
+		      network->name, dig);
+	/* it knows nobody to ask about it */
+	for (int i = 0; i < 3; i++)
+		shell("ip netns exec %s %s @127.0.0.1 elsewhere.test MX >/dev/null", network->name,
+		      dig);
+	page = leadline_scrape(leadline);
+	expect_lookups(page, unit, "A", "", 13 + 5);
+	expect_lookups(page, unit, "AAAA", "", 7);
+	expect_lookups(page, unit, "MX", "REFUSED", 3);
+	requests_expect("all of them",
+			metric_histogram(page, DNS_CLIENT, "comm", "dig-peers", NULL).count, 28);
+	requests_expect("all of them", metric_histogram(page, DNS_SERVER, "unit", unit, NULL).count,
+			28);
+	requests_expect_nothing_lost(page);
+	page_free(page);
+	(void)state;
+}
+
 /* ---- HTTP/2 ---- */
 
 static struct nginx *start_nginx(const char *name, const char *listen_options, const char *server,
@@ -241,6 +310,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 
+		HARNESS_TEST(names),
 		HARNESS_TEST(http2),
 		HARNESS_TEST(grpc),
 		HARNESS_TEST(tls),
