@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * HTTP requests in plain text, seen from the kernel: how long each took on the server's and on the client's side, by
- * method and status, and what is in flight. The kernel side frames, times and aggregates; this side turns
- * its rows into series and gives the rows of dead entities back. Loop thread only.
+ * Requests in plain text, seen from the kernel: how long each took on the server's and on the client's side, by what was asked
+ * and the status, and what is in flight. Of HTTP/1 the kernel side frames, times and aggregates; this side turns its rows into
+ * series and gives the rows of dead entities back. Other protocols are in requests_protocols.c. Loop thread only.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -606,7 +606,8 @@ static void requests_destroy(struct probe *probe)
 
 const struct probe_desc probe_requests = {
 	.name = "requests",
-	.help = "HTTP/1.x requests in plain text: durations by method and status, at servers and clients, without their doing",
+	.help = "Requests of HTTP, gRPC, PostgreSQL, MySQL, Redis and DNS in plain text: durations by what was asked and the status, at servers "
+		"and clients, without their doing; of TLS, how long answers take",
 	.open = requests_open,
 	.close = requests_close,
 	.hooks = hooks,

@@ -159,6 +159,115 @@ static void every_turn_is_an_exchange(void **state)
 	(void)state;
 }
 
+/* ---- a ring that overflows ---- */
+
+#define FLOOD_TURNS 5003
+#define FLOOD_SIZE  3001
+
+static void serve_flood(int s)
+{
+	static char answer[FLOOD_SIZE];
+
+	snprintf(answer, sizeof(answer), "$%d\r\n", FLOOD_SIZE - 9);
+	memset(answer + 7, 'x', FLOOD_SIZE - 9);
+	memcpy(answer + FLOOD_SIZE - 2, "\r\n", 2);
+	for (int i = 0; i < FLOOD_TURNS; i++) {
+		receive_bytes(s, 20);
+		send_all(s, answer, FLOOD_SIZE);
+	}
+	receive_rest(s);
+	close(s);
+}
+
+static void ask_flood(int s)
+{
+	for (int i = 0; i < FLOOD_TURNS; i++) {
+		send_all(s, "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", 20);
+		receive_bytes(s, FLOOD_SIZE);
+	}
+	close(s);
+}
+
+/* Loses detail, never counts: exchanges and bytes are exact, and of calls none is told twice or made up. */
+static void a_full_ring_loses_only_detail(void **state)
+{
+	const double bytes = FLOOD_TURNS * (20.0 + FLOOD_SIZE);
+	struct leadline *leadline = leadline_start_only(
+		"requests", (const char *const[]){ "--probes.requests.ring_bytes=16KiB", NULL });
+	struct dialogue dialogue = {
+		.family = AF_INET, .connections = 1, .server = serve_flood, .client = ask_flood
+	};
+	struct parties parties = dialogue_hold(&dialogue, 60);
+	struct page *page = leadline_scrape(leadline);
+	double served, gaps;
+
+	expect_exchanges(page, parties, "redis", FLOOD_TURNS);
+	served = metric_histogram(page, "leadline_db_server_operation_duration_seconds", "comm",
+				  parties.server, "db_operation_name", "GET", NULL)
+			 .count;
+	gaps = metric_sum(page, "leadline_probe_lost_total", "probe", "requests", "reason", "gap",
+			  NULL);
+	assert_true(gaps > 0);
+	assert_true(metric_sum(page, "leadline_probe_lost_total", "probe", "requests", "reason",
+			       "ring_full", NULL) >= gaps);
+	if (!(served > 0 && served < FLOOD_TURNS))
+		test_fail("%.0f calls told of %d, with %.0f gaps", served, FLOOD_TURNS, gaps);
+	requests_expect("bytes",
+			metric_sum(page, "leadline_socket_bytes_total", "comm", parties.server,
+				   "protocol", "redis", NULL),
+			bytes);
+	assert_true(metric_sum(page, "leadline_socket_bytes_total", "comm", parties.server,
+			       "reason", "lost", NULL) > 0);
+	page_free(page);
+	(void)state;
+}
+
+/* ---- in flight ---- */
+
+static int hold_a_command(void *argument, void *shared)
+{
+	int port, listener = listen_on_loopback(AF_INET, &port);
+	int client = connect_to_loopback(AF_INET, port);
+	int server = (int)MUST(accept(listener, NULL, NULL));
+
+	send_all(client, "*1\r\n$4\r\nPING\r\n", 14);
+	receive_bytes(server, 14);
+	await_step();
+	send_all(server, "+PONG\r\n", 7);
+	receive_bytes(client, 7);
+	await_step();
+	close(client);
+	close(server);
+	return 0;
+}
+
+static double in_flight(const struct page *page, const char *comm, const char *role)
+{
+	return metric_value(page, "leadline_requests_in_flight", "comm", comm, "role", role, NULL);
+}
+
+static void what_waits_for_an_answer_is_in_flight(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct workload *workload = steps_start("holder", hold_a_command, NULL);
+	struct page *page;
+
+	pause_seconds(0.1);
+	page = leadline_scrape(leadline);
+	requests_expect("in flight", in_flight(page, workload->comm, "client"), 1);
+	requests_expect("in flight", in_flight(page, workload->comm, "server"), 1);
+	assert_true(metric_value(page, "leadline_request_oldest_seconds", "comm", workload->comm,
+				 "role", "server", NULL) >= 0.1);
+	page_free(page);
+	steps_next();
+	page = leadline_scrape(leadline);
+	requests_expect("in flight", in_flight(page, workload->comm, "client"), 0);
+	requests_expect("in flight", in_flight(page, workload->comm, "server"), 0);
+	page_free(page);
+	steps_finish(workload);
+	(void)state;
+}
+
 static void what_is_not_wanted_is_unknown(void **state)
 {
 	struct leadline *leadline = leadline_start_only(
@@ -184,6 +293,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(every_turn_is_an_exchange),
+		HARNESS_TEST(a_full_ring_loses_only_detail),
+		HARNESS_TEST(what_waits_for_an_answer_is_in_flight),
 		HARNESS_TEST(what_is_not_wanted_is_unknown),
 	};
 
