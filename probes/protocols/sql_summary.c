@@ -114,6 +114,7 @@ static void name_add(struct name *name, struct sql_token token)
 		token.text++;
 		token.size -= 2;
 	}
+	name->is_cut |= memchr(token.text, '\0', token.size) != NULL;
 	name->is_long |= name->size + token.size > sizeof(name->text);
 	if (name->is_long)
 		return;

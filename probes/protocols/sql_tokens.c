@@ -102,8 +102,8 @@ static void skip_space(struct sql_reader *reader)
 
 /* ---- tokens ---- */
 
-/* To after the closing quote; one that is doubled, or escaped, is part of the text. */
-static void read_quoted(struct sql_reader *reader, bool has_escapes)
+/* To after the closing quote; one that is doubled, or escaped, is part of the text. False: it is not closed. */
+static bool read_quoted(struct sql_reader *reader, bool has_escapes)
 {
 	char quote = *reader->at++;
 
@@ -114,10 +114,11 @@ static void read_quoted(struct sql_reader *reader, bool has_escapes)
 			reader->at++;
 		} else if (c == quote) {
 			if (!left(reader) || *reader->at != quote)
-				return;
+				return true;
 			reader->at++;
 		}
 	}
+	return false;
 }
 
 /* $tag$ … $tag$; false: it is none. */
@@ -191,10 +192,8 @@ static enum sql_token_kind read_kind(struct sql_reader *reader)
 		read_quoted(reader, is_mysql);
 		return SQL_LITERAL;
 	}
-	if (c == '"' || (c == '`' && is_mysql)) {
-		read_quoted(reader, false);
-		return SQL_QUOTED;
-	}
+	if (c == '"' || (c == '`' && is_mysql)) /* what is not closed may be anything */
+		return read_quoted(reader, false) ? SQL_QUOTED : SQL_LITERAL;
 	if (c == '$' && !is_mysql) {
 		if (read_dollar_quoted(reader))
 			return SQL_LITERAL;

@@ -145,6 +145,7 @@ static void postgresql(void **state)
 		{ "SELECT U&\"d\\0061t\" FROM a", "SELECT", "SELECT a" },
 		{ "SELECT a FROM b WHERE c = B'1' AND d = X'1F' AND e = N'FROM secret'", "SELECT",
 		  "SELECT b" },
+		{ "SELECT 1 FROM \"not closed, hence secret", "SELECT", "SELECT" },
 		{ "SELECT a #>> '{b}' FROM c", "SELECT", "SELECT c" },
 		{ "SELECT 1 FROM caf\xc3\xa9", "SELECT", "SELECT caf\xc3\xa9" },
 	};
@@ -175,6 +176,7 @@ static void mysql(void **state)
 		{ "UPDATE a JOIN b USING (c) SET d = 1", "UPDATE", "UPDATE a b" },
 		{ "DELETE a FROM a JOIN b ON c = d", "DELETE", "DELETE a b" },
 		{ "SELECT a FROM b STRAIGHT_JOIN c", "SELECT", "SELECT b c" },
+		{ "UPDATE `not closed SET a = 'secret'", "UPDATE", "UPDATE" },
 		{ "SELECT @@version, @secret FROM a", "SELECT", "SELECT a" },
 		{ "SELECT a INTO @secret FROM b", "SELECT", "SELECT b" },
 		{ "SELECT a FROM b INTO OUTFILE '/tmp/secret'", "SELECT", "SELECT b" },
