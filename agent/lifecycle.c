@@ -127,16 +127,31 @@ static int choose_programs(struct probe *probe)
 	return 0;
 }
 
-static int share_task_states(struct probe *probe)
+static bool is_shared(const struct bpf_map *map)
 {
-	struct bpf_map *map = bpf_object__find_map_by_name(probe->object, "task_states");
+	return !strcmp(bpf_map__name(map), "task_states") ||
+	       !strcmp(bpf_map__name(map), "cpu_turns");
+}
+
+static int share_map(struct probe *probe, const char *name, int fd)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(probe->object, name);
 	int err;
 
-	if (!map || probe->environment->task_states_fd < 0)
+	if (!map || fd < 0)
 		return 0;
-	probe->borrows_task_states = probe->desc != &probe_entity;
-	err = bpf_map__reuse_fd(map, probe->environment->task_states_fd);
-	return err ? fail(probe, err, "cannot share the task storage: %s", strerror(-err)) : 0;
+	err = bpf_map__reuse_fd(map, fd);
+	if (err)
+		return fail(probe, err, "cannot share the map %s: %s", name, strerror(-err));
+	probe->borrows_maps = probe->desc != &probe_entity;
+	return 0;
+}
+
+static int share_maps(struct probe *probe)
+{
+	int err = share_map(probe, "task_states", probe->environment->task_states_fd);
+
+	return err ? err : share_map(probe, "cpu_turns", probe->environment->cpu_turns_fd);
 }
 
 static int handle_event(void *context, void *data, size_t size)
@@ -224,7 +239,7 @@ int probe_load(struct probe *probe)
 		if (!err && bpf_object__find_map_by_name(probe->object, "budget_lanes"))
 			err = probe_rows_size(probe, "budget_lanes", 1);
 		if (!err)
-			err = share_task_states(probe);
+			err = share_maps(probe);
 		if (err)
 			return err;
 	}
@@ -452,8 +467,7 @@ void probe_each_map(struct probe *probe,
 	if (!probe_is_running(probe) || !probe->object)
 		return;
 	bpf_object__for_each_map (map, probe->object) {
-		bool borrowed =
-			probe->borrows_task_states && !strcmp(bpf_map__name(map), "task_states");
+		bool borrowed = probe->borrows_maps && is_shared(map);
 		const struct map_shape shape = {
 			.type = bpf_map__type(map),
 			.max_entries = bpf_map__max_entries(map),

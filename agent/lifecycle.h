@@ -23,7 +23,8 @@ struct probe_environment {
 	struct entity_table *entities; /* NULL until there is one: labels are then empty */
 	unsigned cpus; /* possible ones */
 	unsigned max_entities;
-	int task_states_fd; /* the shared task storage; -1: each object makes its own */
+	/* the shared maps (bpf/task.bpf.c); -1: each object makes its own */
+	int task_states_fd, cpu_turns_fd;
 };
 
 enum probe_state {

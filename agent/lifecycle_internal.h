@@ -47,7 +47,7 @@ struct probe {
 	size_t n_losses;
 	bool loaded;
 	bool paused;
-	bool borrows_task_states; /* the shared map: counted with the entity table */
+	bool borrows_maps; /* the shared ones: counted with the entity table */
 };
 
 bool probe_is_running(const struct probe *probe);

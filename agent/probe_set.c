@@ -27,7 +27,7 @@ struct probe_set {
 	struct caps
 		*caps; /* while probes are being started: it holds the kernel's types, some MiB */
 	struct probe *probes[1 + N_PROBES]; /* the entity table's first */
-	struct task_bpf *task_states;
+	struct task_bpf *shared_maps;
 	struct entity_table *entities;
 	bool attaches;
 };
@@ -44,6 +44,7 @@ int probe_set_new(const struct config *config, struct probe_set **ret_set)
 		.cpus = cpus > 0 ? (unsigned)cpus : 1,
 		.max_entities = (unsigned)config_int(config, "max_entities"),
 		.task_states_fd = -1,
+		.cpu_turns_fd = -1,
 	};
 	set->probes[0] = probe_new(&probe_entity, &set->environment);
 	for (size_t i = 0; i < N_PROBES; i++)
@@ -67,7 +68,7 @@ void probe_set_free(struct probe_set *set)
 			entity_table_free(set->entities);
 		probe_free(set->probes[i]);
 	}
-	task_bpf__destroy(set->task_states);
+	task_bpf__destroy(set->shared_maps);
 	free(set);
 }
 
@@ -97,19 +98,25 @@ static void start_probe(struct probe_set *set, struct probe *probe)
 		probe_attach(probe);
 }
 
-/* Before all others: they share it. */
-static int make_task_states(struct probe_set *set, char *error, size_t error_size)
+/* Before all others: they share them. */
+static int make_shared_maps(struct probe_set *set, char *error, size_t error_size)
 {
-	set->task_states = task_bpf__open_and_load();
-	if (!set->task_states) {
-		int err = -errno;
+	struct task_bpf *maps = task_bpf__open();
+	int err = maps ? 0 : -errno;
 
+	set->shared_maps = maps;
+	if (!err)
+		err = bpf_map__set_max_entries(maps->maps.cpu_turns, set->environment.cpus);
+	if (!err)
+		err = task_bpf__load(maps);
+	if (err) {
 		snprintf(error, error_size, "the kernel refuses the storage of threads: %s%s",
 			 strerror(-err),
 			 err == -EPERM ? " (needs CAP_BPF and CAP_PERFMON, or root)" : "");
 		return err;
 	}
-	set->environment.task_states_fd = bpf_map__fd(set->task_states->maps.task_states);
+	set->environment.task_states_fd = bpf_map__fd(maps->maps.task_states);
+	set->environment.cpu_turns_fd = bpf_map__fd(maps->maps.cpu_turns);
 	return 0;
 }
 
@@ -232,7 +239,7 @@ int probe_set_start(struct probe_set *set, bool attach, char *error, size_t erro
 
 	if (err)
 		return err;
-	err = make_task_states(set, error, error_size);
+	err = make_shared_maps(set, error, error_size);
 	if (err) {
 		forget_kernel(set);
 		return err;

@@ -206,6 +206,7 @@ int zoom_start(const struct config *config, const struct zoom_target *target,
 		.config = config,
 		.cpus = cpus > 0 ? (unsigned)cpus : 1,
 		.task_states_fd = -1,
+		.cpu_turns_fd = -1,
 	};
 	zoom->probe = probe_new(&zoom_desc, &zoom->environment);
 	if (!zoom->probe) {

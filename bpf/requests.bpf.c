@@ -25,6 +25,7 @@
 #include "requests_connection.bpf.h"
 #include "requests_names.bpf.h"
 #include "requests_streams.bpf.h"
+#include "requests_waits.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -54,6 +55,35 @@ static __always_inline __u32 forget_path(struct connection *connection, __u32 sl
 
 	*memory = slot;
 	return *memory;
+}
+
+static __always_inline bool is_slow(const struct connection *connection, __u64 duration_ns)
+{
+	__u64 slow_ns = shared.slow_ns[connection->role == REQUESTS_CLIENT];
+
+	return slow_ns && duration_ns >= slow_ns;
+}
+
+/* Where its time went, of the request that `pending` told of, the oldest. */
+static __always_inline void explain(const struct connection *connection, __u64 pending,
+				    __u64 duration_ns, enum requests_outcome outcome)
+{
+	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+	struct ending ending = {
+		.start_ns = pending >> 4,
+		.end_ns = (pending >> 4) + duration_ns,
+		.outcome = outcome,
+		.method = pending & 15,
+		.is_slow = is_slow(connection, duration_ns),
+		.has_target =
+			connection->has_line && connection->line_of == (__u8)(connection->head - 1),
+	};
+
+	if (!work || (!ending.is_slow && !wants_explanation(connection->role)))
+		return;
+	if (connection->response_started && connection->first_byte_ns > ending.start_ns)
+		ending.first_byte_ns = connection->first_byte_ns - ending.start_ns;
+	requests_explain(connection, &ending, work->sk);
 }
 
 /* Takes the oldest pending request off and records it. */
@@ -101,6 +131,7 @@ static __always_inline void finish(struct connection *connection, __u64 end_ns,
 			slot = forget_path(connection, hist_slot(first_byte_ns));
 		record_first_byte(row, first_byte_ns, slot);
 	}
+	explain(connection, pending, duration_ns, outcome);
 	connection->response_started = 0;
 }
 
@@ -137,6 +168,19 @@ static __always_inline void finish_lost_response(struct connection *connection)
 	connection->response_started = 0;
 }
 
+/* What may be told of the request later. Of several at once, the first. */
+static __always_inline void keep_line(struct connection *connection, const struct http1_view *view)
+{
+	__u64 *line = (__u64 *)connection->line;
+
+	connection->has_line = view->has_line && (shared.slow_ns[0] || shared.slow_ns[1]);
+	if (!connection->has_line)
+		return;
+	connection->line_of = connection->tail;
+	for (__u32 i = 0; i < CONNECTION_LINE / 8; i++)
+		line[i] = http1_word(view, view->line_at + 8 * i);
+}
+
 static __always_inline int request_started(struct connection *connection, struct work *work)
 {
 	__u64 start_ns = connection->request.began_ns ?: work->now_ns;
@@ -166,6 +210,10 @@ static __always_inline int request_started(struct connection *connection, struct
 		count_lost(REQUESTS_LOST_PIPELINE);
 		return 0;
 	}
+	if (connection->role == ROLE_SERVER)
+		note_reading(work->sk, start_ns, !n);
+	if (!n)
+		keep_line(connection, &work->view);
 	connection->pending[connection->tail & (PENDING_MAX - 1)] =
 		start_ns << 4 | (connection->request.method & 15);
 	barrier(); /* the entry before its number */
@@ -381,6 +429,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	if (!work)
 		return;
 	work->now_ns = tcp_clock_ns(sk);
+	work->sk = (__u64)sk;
 	if (connection->role == ROLE_UNDECIDED) {
 		__u8 role = is_send ? ROLE_CLIENT : ROLE_SERVER;
 
@@ -454,6 +503,7 @@ enum response_end {
 static __always_inline void response_over(struct sock *sk, enum response_end how)
 {
 	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	struct work *work;
 	__u64 now_ns;
 
 	if (!connection)
@@ -464,6 +514,10 @@ static __always_inline void response_over(struct sock *sk, enum response_end how
 		return;
 	if (connection->role == ROLE_SERVER ? how == RECEIVED_ALL : how == SENT_ALL)
 		return;
+	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+	if (!work)
+		return;
+	work->sk = (__u64)sk;
 	now_ns = bpf_ktime_get_ns();
 	if (connection->response_started) {
 		if (connection->response.phase == HTTP1_UNTIL_CLOSE || connection->response_lost)

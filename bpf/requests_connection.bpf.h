@@ -13,7 +13,8 @@
 #include "lib/task.bpf.h"
 #include "requests.h"
 
-#define PENDING_MAX 32 /* power of two; 8 bits count them */
+#define PENDING_MAX	16 /* power of two; 8 bits count them */
+#define CONNECTION_LINE 96 /* bytes kept of a request line; a multiple of 8 */
 
 /* How often to look for the start of a request before taking a connection for something else. */
 #define ATTEMPTS_NEW	2
@@ -31,6 +32,8 @@ struct connection {
 	struct http1_stream request;
 	struct http1_stream response;
 	__u64 pending[PENDING_MAX]; /* requests without response: start in ns << 4 | method */
+	__u8 line
+		[CONNECTION_LINE]; /* of the request that `tail` was line_of at; what follows it, too */
 	__u64 first_byte_ns; /* of the response under way */
 	__u64 last_ns; /* of response data, while only what follows tells its end */
 	union requests_key_word key; /* of the last request recorded … */
@@ -44,6 +47,8 @@ struct connection {
 	__u16 untracked; /* requests beyond PENDING_MAX */
 	__u8 role; /* enum connection_role */
 	__u8 head, tail; /* of `pending`; count on without end */
+	__u8 line_of;
+	__u8 has_line;
 	__u8 tentative_role; /* while undecided: of the bytes carried in `request` */
 	__u8 response_started; /* status is that of the oldest pending request */
 	__u8 request_lost;

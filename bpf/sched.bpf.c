@@ -53,13 +53,6 @@ struct {
 	__type(value, struct culprit_key);
 } sched_culprit_keys SEC(".maps");
 
-/* Who ran last on each CPU; a cache line each. */
-struct cpu_state {
-	__u32 last_ran;
-	__u32 pad[15];
-};
-DEFINE_ROWS(sched_cpus, struct cpu_state);
-
 static __always_inline void add_wait(struct sched_row *row, __u32 reason, __s64 waited_ns)
 {
 	if (waited_ns > 0 && reason < WAIT_REASON_COUNT)
@@ -81,16 +74,12 @@ static __always_inline void add_ticks(struct sched_row *row, struct task_state *
  * Notes who leaves this CPU; returns who had it before, hence kept this one waiting. Who ran for a moment only, like
  * most kernel threads, did not: the one before stays on record.
  */
-static __always_inline __u32 pass_cpu_on(__u32 leaving, bool ran_long)
+static __always_inline __u32 pass_cpu_on(struct cpu_turn *turn, __u32 leaving, bool ran_long)
 {
-	struct cpu_state *cpu = row_of_this_cpu(&sched_cpus, 1, 0);
-	__u32 before;
+	__u32 before = turn->last_ran;
 
-	if (!cpu)
-		return CULPRIT_IDLE;
-	before = cpu->last_ran;
 	if (ran_long)
-		cpu->last_ran = leaving;
+		turn->last_ran = leaving;
 	return before;
 }
 
@@ -144,13 +133,15 @@ static __always_inline void share_unseen(struct sched_row *row, __u64 queued_ns,
 	hist_count(&row->run_queue, queued_ns, turns);
 }
 
-/* A turn on the CPU ends: what came before it is now known. */
-static __always_inline void account_queue(struct sched_row *row, struct task_struct *task,
-					  struct task_state *seen, __u64 queued_ns, __u32 culprit,
-					  __u32 weight)
+/* A turn on the CPU ends: what came before it is now known. Returns which part of it the thread was throttled for. */
+static __always_inline __u64 account_queue(struct sched_row *row, struct task_struct *task,
+					   struct task_state *seen, __u64 queued_ns, __u32 culprit,
+					   __u32 weight)
 {
+	__u64 throttled_ns = 0;
+
 	if (seen->wait_reason == WAIT_THROTTLED) {
-		__u64 throttled_ns = queue_throttled_ns(task) - seen->queue_throttled_ns;
+		throttled_ns = queue_throttled_ns(task) - seen->queue_throttled_ns;
 
 		/* on another CPU's queue now, or a kernel that does not tell: all of it */
 		if (throttled_ns > queued_ns)
@@ -165,6 +156,22 @@ static __always_inline void account_queue(struct sched_row *row, struct task_str
 		row->brief_queued_ns += queued_ns;
 	else
 		blame(seen->entity, culprit, queued_ns);
+	return throttled_ns;
+}
+
+/*
+ * The same for the request the thread serves (bpf/requests_waits.bpf.h): what it did before it got the CPU the last time is the
+ * request's if that was under way then.
+ */
+static __always_inline void account_request(struct task_state *seen, __u32 reason, __s64 waited_ns,
+					    __s64 queued_ns, __u64 throttled_ns)
+{
+	if (seen->left_cpu_ns - seen->passed_ns < seen->serves_since_ns)
+		return;
+	if (reason < WAIT_REASON_COUNT)
+		seen->serves_waited_ns[reason] += waited_ns;
+	seen->serves_waited_ns[WAIT_THROTTLED] += throttled_ns;
+	seen->serves_queued_ns += queued_ns - (__s64)throttled_ns;
 }
 
 /* Adds the switches since the thread was last seen; returns how many. */
@@ -193,14 +200,17 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 {
 	struct task_state *seen;
 	struct sched_row *row;
-	__u64 now, ran, queued, waited, exec_runtime, run_delay;
+	__u64 now, ran, queued, waited, exec_runtime, run_delay, throttled = 0;
 	__u32 culprit, turns, reason, migrations;
 	struct budget_lane *lane = budget_count();
+	struct cpu_turn *turn = cpu_turn();
 
-	if (!lane)
+	if (!lane || !turn)
 		return 0;
+	now = bpf_ktime_get_ns();
+	turn->began_ns = now; /* the next one's */
 	if (task->pid == 0) {
-		pass_cpu_on(CULPRIT_IDLE, true);
+		pass_cpu_on(turn, CULPRIT_IDLE, true);
 		return 0;
 	}
 	seen = task_state_of(task);
@@ -212,13 +222,12 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 	if (!row) /* excluded */
 		return 0;
 
-	now = bpf_ktime_get_ns();
 	exec_runtime = task->se.sum_exec_runtime;
 	run_delay = task->sched_info.run_delay;
 	migrations = task->se.nr_migrations;
 	ran = exec_runtime - seen->exec_runtime_ns;
 	queued = run_delay - seen->run_delay_ns;
-	culprit = pass_cpu_on(task->flags & PF_KTHREAD ? CULPRIT_KERNEL : seen->entity,
+	culprit = pass_cpu_on(turn, task->flags & PF_KTHREAD ? CULPRIT_KERNEL : seen->entity,
 			      ran >= CULPRIT_MIN_RUN_NS);
 
 	row->on_cpu_ns += ran;
@@ -228,7 +237,7 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 	if (turns > 1)
 		queue_unseen(row, seen->entity, queued, turns);
 	else
-		account_queue(row, task, seen, queued, culprit, lane->weight);
+		throttled = account_queue(row, task, seen, queued, culprit, lane->weight);
 	waited = now - seen->left_cpu_ns - ran - queued;
 	row->migrations += migrations - seen->migrations;
 	reason = seen->wait_reason;
@@ -246,7 +255,12 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 		seen->slept_in_queue = task_sleeps_in_queue(task);
 	}
 	add_wait(row, turns > 1 ? unseen_reason(reason, seen->wait_reason) : reason, waited);
+	if (turns > 1)
+		seen->serves_socket = 0;
+	else if (seen->serves_socket)
+		account_request(seen, reason, waited, queued, throttled);
 	seen->left_cpu_ns = now;
+	seen->passed_ns = 0;
 	seen->exec_runtime_ns = exec_runtime;
 	seen->run_delay_ns = run_delay;
 	seen->migrations = migrations;
@@ -327,6 +341,7 @@ int sched_pass(struct bpf_iter__task *ctx)
 		row->on_cpu_ns += ran;
 		seen->exec_runtime_ns = exec_runtime;
 		seen->left_cpu_ns += ran; /* so that this time is not taken for a wait */
+		seen->passed_ns += ran;
 	} else if (task->__state != TASK_RUNNING &&
 		   seen->run_delay_ns == task->sched_info.run_delay) {
 		now = bpf_ktime_get_ns();
@@ -335,7 +350,10 @@ int sched_pass(struct bpf_iter__task *ctx)
 			seen->wait_reason =
 				wait_reason_of(task, task->__state, settings.reason_of_syscall);
 		add_wait(row, seen->wait_reason, now - seen->left_cpu_ns);
+		if (seen->serves_socket)
+			account_request(seen, seen->wait_reason, now - seen->left_cpu_ns, 0, 0);
 		seen->left_cpu_ns = now;
+		seen->passed_ns = 0;
 	}
 	return 0;
 }

@@ -21,9 +21,15 @@ enum request_reason {
 	REQUEST_REASONS,
 };
 
-#define SLOW_REQUEST_TARGET 96 /* bytes kept of "METHOD path" */
+/* By entity and lane: where the time of the requests went that it served. */
+struct request_waits {
+	__u64 reasons_ns[REQUEST_REASONS];
+};
+_Static_assert(sizeof(struct request_waits) == 128, "two cache lines");
 
-/* Follows a struct stream_event of kind STREAM_SLOW_REQUEST, whose ns is the end, size the bytes of the response. */
+#define SLOW_REQUEST_TARGET 96 /* the line is cut there, method included */
+
+/* Follows a struct stream_event of kind STREAM_SLOW_REQUEST, whose ns is the end; its size is 0. */
 struct slow_request {
 	__u64 duration_ns;
 	__u64 first_byte_ns; /* of the response, since the start; 0: none came */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include "probes/probe.h"
+#include "probes/request_waits.h"
 #include "probes/requests.h"
 #include "probes/requests_metrics.h"
 #include "probes/requests_protocols.h"
@@ -370,6 +371,8 @@ uint64_t requests_tables_write(const struct requests_tables *tables, struct metr
 		write_row(writer, &key, &sum);
 		total += sum.requests;
 	}
+	if (tables->waits)
+		request_waits_write(tables->waits, tables->lanes, tables->entities, writer);
 	for (uint32_t entity = 0; entity < tables->entities; entity++) {
 		write_bytes(tables, writer, entity);
 		for (int role = 0; now_ns && role < REQUESTS_ROLES; role++)
@@ -406,6 +409,8 @@ uint64_t requests_tables_forget(const struct requests_tables *tables, uint32_t e
 		memset(&tables->bytes[(size_t)lane * tables->entities + entity], 0,
 		       sizeof(struct requests_bytes));
 	memset(&tables->in_flight[entity], 0, sizeof(struct requests_in_flight));
+	if (tables->waits)
+		request_waits_forget(tables->waits, tables->lanes, tables->entities, entity);
 	return total;
 }
 
@@ -474,6 +479,8 @@ static int requests_configure(struct probe *probe)
 	if (!err)
 		err = probe_map_size(probe, "in_flight", tables->entities);
 	if (!err)
+		err = probe_map_size(probe, "request_waits", tables->lanes * tables->entities);
+	if (!err)
 		err = requests_protocols_configure(state->protocols, settings);
 	return err;
 }
@@ -508,8 +515,10 @@ static int requests_prepare(struct probe *probe)
 	tables->key = probe_rows(probe, "row_keys");
 	tables->bytes = probe_rows(probe, "bytes");
 	tables->in_flight = probe_rows(probe, "in_flight");
+	tables->waits = probe_rows(probe, "request_waits");
 	state->shared = probe_rows(probe, ".bss");
-	if (!state->shared || !tables->row || !tables->key || !tables->bytes || !tables->in_flight)
+	if (!state->shared || !tables->row || !tables->key || !tables->bytes ||
+	    !tables->in_flight || !tables->waits)
 		return -errno;
 	/* Without the last row, which is never handed out. */
 	err = probe_fill_free_rows(probe, "free_rows", tables->rows - 1);

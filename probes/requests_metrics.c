@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the requests probe exports. Names and labels are OpenTelemetry's where it has some. Only constants. */
 #include <stddef.h>
+#include "probes/request_waits.h"
 #include "probes/requests_metrics.h"
 
 /* The bounds of bpf/requests.h in seconds. */
@@ -298,6 +299,7 @@ const struct metric_desc *const requests_metrics[] = {
 	BOTH(names_metrics),
 	BOTH(names_max_metrics),
 	&requests_exchange_metric,
+	&request_waits_metric,
 	&requests_in_flight_metric,
 	&requests_oldest_metric,
 	&requests_bytes_metric,

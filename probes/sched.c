@@ -145,7 +145,6 @@ static int configure(struct probe *probe)
 	settings->culprit_rows = (uint32_t)probe_option_int(probe, "culprit_rows");
 	wait_reasons_fill(settings->reason_of_syscall);
 	if (probe_map_size(probe, "sched_rows", (probe_cpus(probe) + 1) * entities) ||
-	    probe_rows_size(probe, "sched_cpus", 1) ||
 	    probe_rows_size(probe, "sched_culprit_ns", settings->culprit_rows) ||
 	    probe_map_size(probe, "sched_culprit_keys", settings->culprit_rows) ||
 	    probe_map_size(probe, "sched_culprits", settings->culprit_rows) ||

@@ -7,29 +7,16 @@
 #include <string.h>
 #include "agent/hash.h"
 #include "bpf/lib/http1_method.h"
+#include "probes/request_waits.h"
 #include "probes/requests.h"
 #include "probes/requests_metrics.h"
 #include "probes/slow_requests_internal.h"
-#include "probes/wait_reasons.h"
 
 #define MAX_SERVICES  256
 #define MAX_TEMPLATES 64 /* of one service */
 #define MAX_SEGMENTS  32 /* in one place of a path */
 /* The most that a service's table takes: nodes, and their texts. */
 #define TABLE_BOUND ((uint64_t)MAX_TEMPLATES * (PATH_TEMPLATE_SEGMENTS + 1) * 48)
-
-const char *request_reason_name(unsigned reason)
-{
-	static const char *const names[REQUEST_REASONS - WAIT_REASON_COUNT] = {
-		[REQUEST_SOCKET_QUEUE - WAIT_REASON_COUNT] = "socket_queue",
-		[REQUEST_RUN_QUEUE - WAIT_REASON_COUNT] = "run_queue",
-		[REQUEST_ON_CPU - WAIT_REASON_COUNT] = "on_cpu",
-		[REQUEST_UNATTRIBUTED - WAIT_REASON_COUNT] = "unattributed",
-	};
-
-	return reason < WAIT_REASON_COUNT ? wait_reason_name(reason)
-					  : names[reason - WAIT_REASON_COUNT];
-}
 
 /* ---- reading ---- */
 

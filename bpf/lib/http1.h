@@ -142,6 +142,8 @@ http1_inline __u32 http1_request_start(struct http1_stream *stream, struct http1
 		if (view->cursor == at || http1_byte(view, view->cursor) != ' ')
 			return http1_broken(stream);
 	}
+	view->line_at = at;
+	view->has_line = 1;
 	stream->phase = HTTP1_REQUEST_LINE;
 	return 0;
 }

@@ -49,6 +49,8 @@ struct http1_view {
 	__u32 at, end; /* unread bytes of the window */
 	__u32 wants_more; /* the unread bytes are only a part of what is needed */
 	__u32 met; /* events of the step under way */
+	__u32 line_at; /* where in the window the start line begins that was met last … */
+	__u32 has_line; /* … which is all there */
 	__u32 cursor; /* within the unit that is being read */
 	__u64 value; /* of a number in it … */
 	__u64 excess; /* … and bits beyond its limit */
@@ -132,6 +134,7 @@ http1_inline void http1_open(struct http1_view *view, __u64 total, __u64 base, _
 	view->at = 0;
 	view->end = 0;
 	view->wants_more = 0;
+	view->has_line = 0;
 }
 
 /* Puts bytes of the last call in front. */
@@ -226,6 +229,7 @@ http1_inline int http1_refill(struct http1_view *view)
 		return -1;
 	http1_zero_after(view, unread + size);
 	view->at = 0;
+	view->has_line = 0;
 	view->end = unread + size;
 	view->filled += size;
 	view->wants_more = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The shared task-storage map, looked up only: elements are created by bpf/entity.bpf.c outside the
+ * The shared maps. Task storage is looked up only: elements are created by bpf/entity.bpf.c outside the
  * scheduler, since creating one allocates.
  */
 #ifndef LEADLINE_TASK_BPF_H
@@ -16,6 +16,21 @@ struct {
 	__type(key, int);
 	__type(value, struct task_state);
 } task_states SEC(".maps");
+
+/* By CPU; the agent sets their number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct cpu_turn);
+} cpu_turns SEC(".maps");
+
+static __always_inline struct cpu_turn *cpu_turn(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&cpu_turns, &cpu);
+}
 
 static __always_inline struct task_state *task_state_of(struct task_struct *task)
 {

@@ -12,6 +12,8 @@
 #include <linux/types.h>
 #endif
 
+#include "lib/wait.h"
+
 #define ENTITY_OTHER	0 /* found no free id */
 #define ENTITY_EXCLUDED 0xffffffffU /* the agent itself: probes skip it */
 
@@ -41,6 +43,24 @@ struct task_state {
 	/* sched: the kernel's totals, modulo 2^32, when the thread was last seen leaving the CPU */
 	__u32 voluntary_switches;
 	__u32 involuntary_switches;
+	__u64 passed_ns; /* sched: run time that its pass has charged since the thread last left the CPU */
+	/*
+	 * requests: the request this thread serves, from when it began to read it; sched adds up what it waits for meanwhile. A thread
+	 * serves one at a time: which one it began last.
+	 */
+	__u64 serves_socket; /* address, never followed; 0: none, or not all of its time was seen */
+	__u64 serves_start_ns; /* when that request arrived … */
+	__u64 serves_since_ns; /* … and was read */
+	__s64 serves_waited_ns[WAIT_REASON_COUNT];
+	__s64 serves_queued_ns;
 };
+
+/* What runs on a CPU, in a second map that all objects share. Kept by sched. */
+struct cpu_turn {
+	__u64 began_ns; /* CLOCK_MONOTONIC: the thread now on this CPU got it; 0: not known */
+	__u32 last_ran; /* entity of who had it before, see CULPRIT_… in bpf/sched.h */
+	__u32 pad[13];
+};
+_Static_assert(sizeof(struct cpu_turn) == 64, "a cache line each");
 
 #endif

@@ -155,6 +155,7 @@ static int make_world(void **state)
 		.cpus = (unsigned)cpus,
 		.max_entities = 64,
 		.task_states_fd = -1,
+		.cpu_turns_fd = -1,
 	};
 	world.entity = probe_new(&probe_entity, &world.environment);
 	if (!world.entity || probe_load(world.entity) || probe_attach(world.entity))

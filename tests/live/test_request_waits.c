@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Where the time of requests goes, on the running kernel: servers built to wait for one thing each. The reasons must sum to the
+ * durations, and what a server waited for must be called so. Root.
+ */
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include "tests/harness/dialogue.h"
+#include "tests/harness/harness.h"
+
+#define SERVER "http_server_request_duration_seconds"
+#define WAITS  "leadline_request_wait_seconds_total"
+#define ASKED  31
+#define PAUSE  0.01
+
+static struct leadline *start_agent(void)
+{
+	return leadline_start_only("sched requests", (const char *const[]){ NULL });
+}
+
+/* ---- what servers do before they answer ---- */
+
+static void do_sleep(void)
+{
+	pause_seconds(PAUSE);
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void do_compute(void)
+{
+	double end = cpu_seconds() + PAUSE;
+
+	while (cpu_seconds() < end)
+		;
+}
+
+/* Nobody wakes it: the time for which somebody else would hold the lock. */
+static void do_lock(void)
+{
+	const struct timespec pause = { .tv_nsec = (long)(PAUSE * 1e9) };
+	uint32_t word = 1;
+
+	syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, &pause, NULL, 0);
+}
+
+static const char *file;
+
+static void do_write(void)
+{
+	static char block[1 << 16];
+	int fd = (int)MUST(open(file, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+
+	for (int i = 0; i < 4; i++) {
+		MUST(write(fd, block, sizeof(block)));
+		MUST(fsync(fd));
+	}
+	close(fd);
+}
+
+static int downstream[2];
+
+static void do_ask_downstream(void)
+{
+	char byte = 'x';
+
+	MUST(send(downstream[0], &byte, 1, 0));
+	MUST(recv(downstream[0], &byte, 1, 0));
+}
+
+static void be_downstream(void)
+{
+	char byte;
+
+	while (recv(downstream[1], &byte, 1, 0) == 1) {
+		pause_seconds(PAUSE);
+		send(downstream[1], &byte, 1, 0);
+	}
+	_exit(0);
+}
+
+/* ---- conversations ---- */
+
+static void (*work)(void);
+
+static void answer(int s)
+{
+	static const char response[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+	work();
+	MUST(send(s, response, sizeof(response) - 1, 0));
+}
+
+static bool read_request(int s)
+{
+	char request[512];
+	size_t size = 0;
+
+	do {
+		long n = MUST(recv(s, request + size, sizeof(request) - 1 - size, 0));
+
+		if (!n)
+			return false;
+		size += (size_t)n;
+		request[size] = '\0';
+	} while (!strstr(request, "\r\n\r\n"));
+	return true;
+}
+
+static void serve(int s)
+{
+	while (read_request(s))
+		answer(s);
+	close(s);
+}
+
+static void ask(int s)
+{
+	static const char request[] = "GET /waits HTTP/1.1\r\nHost: a\r\n\r\n";
+	char response[512];
+
+	for (int i = 0; i < ASKED; i++) {
+		MUST(send(s, request, sizeof(request) - 1, 0));
+		MUST(recv(s, response, sizeof(response), 0));
+	}
+	close(s);
+}
+
+/* One thread reads, another one answers. */
+static void *answer_elsewhere(void *argument)
+{
+	answer(*(int *)argument);
+	return NULL;
+}
+
+static void serve_by_hand_over(int s)
+{
+	while (read_request(s)) {
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, answer_elsewhere, &s))
+			_exit(101);
+		pthread_join(thread, NULL);
+	}
+	close(s);
+}
+
+static double reason_of(const struct page *page, const char *comm, const char *reason)
+{
+	return metric_sum(page, WAITS, "comm", comm, "reason", reason, NULL);
+}
+
+/* Returns the page and the server's name. Every request is counted, and its time all told. */
+static struct page *hold(void (*server)(int s), void (*what)(void), const char **ret_comm)
+{
+	struct leadline *leadline = start_agent();
+	struct dialogue dialogue = {
+		.family = AF_INET, .connections = 1, .server = server, .client = ask
+	};
+	struct page_histogram durations;
+	struct parties parties;
+	struct page *page;
+	double sum;
+
+	work = what;
+	parties = dialogue_hold(&dialogue, 30);
+	page = leadline_scrape(leadline);
+	durations = metric_histogram(page, SERVER, "comm", parties.server, NULL);
+	sum = metric_sum(page, WAITS, "comm", parties.server, NULL);
+	assert_float_equal(durations.count, ASKED, 0);
+	if (fabs(sum / durations.sum - 1) > 0.01)
+		test_fail("the reasons sum to %.6f s, the durations to %.6f s", sum, durations.sum);
+	*ret_comm = parties.server;
+	leadline_stop(leadline);
+	return page;
+}
+
+/* What it does not decide: how long it runs and waits to run, which depends on the machine. */
+static double own_time(const struct page *page, const char *comm)
+{
+	return reason_of(page, comm, "on_cpu") + reason_of(page, comm, "run_queue") +
+	       reason_of(page, comm, "socket_queue") + reason_of(page, comm, "stolen");
+}
+
+static void expect_wait(void (*what)(void), const char *reason)
+{
+	const char *comm;
+	struct page *page = hold(serve, what, &comm);
+	double waited = metric_sum(page, WAITS, "comm", comm, NULL) - own_time(page, comm);
+	double found = reason_of(page, comm, reason);
+
+	if (found < 0.95 * waited || found <= 0)
+		test_fail("%s: %.6f s of %.6f s waited", reason, found, waited);
+	page_free(page);
+}
+
+static void sleeping(void **state)
+{
+	const char *comm;
+	struct page *page = hold(serve, do_sleep, &comm);
+	double slept = reason_of(page, comm, "sleep");
+
+	assert_true(slept >= 0.99 * ASKED * PAUSE);
+	assert_true(slept >
+		    0.95 * (metric_sum(page, WAITS, "comm", comm, NULL) - own_time(page, comm)));
+	page_free(page);
+	(void)state;
+}
+
+static void computing(void **state)
+{
+	const char *comm;
+	struct page *page = hold(serve, do_compute, &comm);
+	double on_cpu = reason_of(page, comm, "on_cpu");
+
+	assert_true(on_cpu >= 0.95 * ASKED * PAUSE);
+	assert_true(own_time(page, comm) > 0.95 * metric_sum(page, WAITS, "comm", comm, NULL));
+	page_free(page);
+	(void)state;
+}
+
+static void waiting_for_a_lock(void **state)
+{
+	expect_wait(do_lock, "lock");
+	(void)state;
+}
+
+static void waiting_for_the_disk(void **state)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/written", temporary_directory());
+	file = path;
+	expect_wait(do_write, "disk");
+	(void)state;
+}
+
+static void waiting_for_another_server(void **state)
+{
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, downstream), 0);
+	pid = fork();
+	if (!pid)
+		be_downstream();
+	assert_true(pid > 0);
+	expect_wait(do_ask_downstream, "network");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(downstream[0]);
+	close(downstream[1]);
+	(void)state;
+}
+
+/* A busy neighbour on the same CPU. */
+static int spin(void *argument, void *shared)
+{
+	for (;;)
+		;
+	return 0;
+}
+
+static void compute_on_the_first_cpu(int s)
+{
+	cpu_set_t first;
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	MUST(sched_setaffinity(0, sizeof(first), &first));
+	serve(s);
+}
+
+static void waiting_for_a_cpu(void **state)
+{
+	struct workload *hog = workload_start("hog", 0, spin, NULL);
+	const char *comm;
+	struct page *page;
+
+	workload_release(hog);
+	page = hold(compute_on_the_first_cpu, do_compute, &comm);
+	kill(hog->pid, SIGKILL);
+	assert_true(reason_of(page, comm, "run_queue") > 0.2 * reason_of(page, comm, "on_cpu"));
+	assert_true(own_time(page, comm) > 0.95 * metric_sum(page, WAITS, "comm", comm, NULL));
+	page_free(page);
+	(void)state;
+}
+
+/* Honest: who answered cannot know what the time before was spent on. */
+static void handed_to_another_thread(void **state)
+{
+	const char *comm;
+	struct page *page = hold(serve_by_hand_over, do_sleep, &comm);
+
+	assert_float_equal(reason_of(page, comm, "unattributed"),
+			   metric_sum(page, WAITS, "comm", comm, NULL), 1e-9);
+	page_free(page);
+	(void)state;
+}
+
+/* Two requests in one piece: the second waits for the first, in no queue of the kernel. */
+static void ask_twice_at_once(int s)
+{
+	static const char requests[] =
+		"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+	char response[512];
+	size_t size = 0;
+
+	MUST(send(s, requests, sizeof(requests) - 1, 0));
+	while (size < 2 * strlen("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+		size += (size_t)MUST(recv(s, response, sizeof(response), 0));
+	close(s);
+}
+
+static void answer_twice(int s)
+{
+	read_request(s);
+	answer(s);
+	answer(s);
+	receive_rest(s);
+	close(s);
+}
+
+static void several_at_once(void **state)
+{
+	struct leadline *leadline = start_agent();
+	struct dialogue dialogue = { .family = AF_INET,
+				     .connections = 1,
+				     .server = answer_twice,
+				     .client = ask_twice_at_once };
+	struct parties parties;
+	struct page *page;
+
+	work = do_sleep;
+	parties = dialogue_hold(&dialogue, 30);
+	page = leadline_scrape(leadline);
+	assert_float_equal(metric_histogram(page, SERVER, "comm", parties.server, NULL).count, 2,
+			   0);
+	assert_float_equal(reason_of(page, parties.server, "unattributed"),
+			   metric_histogram(page, SERVER, "comm", parties.server, NULL).sum, 1e-6);
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+/* Without sched nobody knows, and nothing is said. */
+static void without_the_ledger(void **state)
+{
+	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	struct dialogue dialogue = {
+		.family = AF_INET, .connections = 1, .server = serve, .client = ask
+	};
+	struct parties parties;
+	struct page *page;
+
+	work = do_sleep;
+	parties = dialogue_hold(&dialogue, 30);
+	page = leadline_scrape(leadline);
+	assert_float_equal(metric_histogram(page, SERVER, "comm", parties.server, NULL).count,
+			   ASKED, 0);
+	assert_float_equal(metric_sum(page, WAITS, "comm", parties.server, NULL), 0, 0);
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HARNESS_TEST(sleeping),
+		HARNESS_TEST(computing),
+		HARNESS_TEST(waiting_for_a_lock),
+		HARNESS_TEST(waiting_for_the_disk),
+		HARNESS_TEST(waiting_for_another_server),
+		HARNESS_TEST(waiting_for_a_cpu),
+		HARNESS_TEST(handed_to_another_thread),
+		HARNESS_TEST(several_at_once),
+		HARNESS_TEST(without_the_ledger),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
