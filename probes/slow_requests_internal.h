@@ -27,7 +27,6 @@ struct slow_event {
 int slow_event_read(struct slow_event *event, const void *data, size_t size, unsigned max_entities,
 		    uint64_t now_ns);
 
-
 /* The names of paths, by service: path_template.h. Bounded: services beyond have none. */
 struct slow_paths;
 struct slow_paths *slow_paths_new(void); /* NULL: no memory */
