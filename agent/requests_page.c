@@ -191,7 +191,8 @@ static void put_slow(struct buffer *out, const struct request_entry *entry,
 	put_text(out, "local", record->local);
 	put_number(out, "pid", record->pid ? record->pid : NAN);
 	put_number(out, "tid", record->tid ? record->tid : NAN);
-	put_number(out, "response_bytes", (double)record->response_bytes);
+	put_number(out, "response_bytes",
+		   record->response_bytes ? (double)record->response_bytes : NAN);
 	put_number(out, "retransmits", is_connection_known ? record->retransmits : NAN);
 	put_number(out, "rtt_seconds", record->rtt_us ? record->rtt_us / 1e6 : NAN);
 	put_waits(out, record);

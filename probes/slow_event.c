@@ -12,9 +12,10 @@
 #include "probes/requests_metrics.h"
 #include "probes/slow_requests_internal.h"
 
-#define MAX_SERVICES  256
-#define MAX_TEMPLATES 64 /* of one service */
-#define MAX_SEGMENTS  32 /* in one place of a path */
+#define MAX_SERVICES   256
+#define MAX_TEMPLATES  64 /* of one service */
+#define MAX_SEGMENTS   32 /* in one place of a path */
+#define LONGEST_METHOD 16
 /* The most that a service's table takes: nodes, and their texts. */
 #define TABLE_BOUND ((uint64_t)MAX_TEMPLATES * (PATH_TEMPLATE_SEGMENTS + 1) * 48)
 
@@ -45,8 +46,7 @@ static bool read_waits(struct slow_event *event, const struct slow_request *requ
 		if (reason == REQUEST_UNATTRIBUTED)
 			ns += left_ns;
 		if (ns)
-			event->waits[n++] =
-				(struct request_wait){ request_reason_name(reason), ns };
+			event->waits[n++] = (struct request_wait){ request_reason_name(reason), ns };
 	}
 	event->facts.waits = event->waits;
 	event->facts.n_waits = n;
@@ -77,7 +77,10 @@ static void read_target(struct slow_event *event, const struct slow_request *req
 		event->target[size++] = c > ' ' && c < 0x7f ? (char)c : '?';
 	}
 	event->target[size] = '\0';
-	event->target_is_cut = size == SLOW_REQUEST_TARGET;
+	/* The kernel side keeps a line of that size, method and blank included; of other methods the length is not known. */
+	event->target_is_cut =
+		size + 1 + (request->method ? strlen(event->facts.operation) : LONGEST_METHOD) >=
+		SLOW_REQUEST_TARGET;
 }
 
 int slow_event_read(struct slow_event *event, const void *data, size_t size, unsigned max_entities,

@@ -162,18 +162,25 @@ static void addresses_and_odd_targets(void **state)
 	longest[sizeof(longest) - 1] = '\0';
 	memcpy(longest, "/files/", 7);
 	take_path(slow, longest, 10 * MS, NOW);
+	longest[SLOW_REQUEST_TARGET - sizeof("GET")] =
+		'\0'; /* with its method as long as is kept */
+	take_path(slow, longest, 9 * MS, NOW);
+	longest[20] = '\0';
+	take_path(slow, longest, 8 * MS, NOW);
 	take_path(slow, "", 5 * MS, NOW);
 	snapshot = collect(slow, NOW);
 
-	assert_int_equal(snapshot->n_slow, 3);
+	assert_int_equal(snapshot->n_slow, 5);
 	assert_string_equal(snapshot->slow[0].record->local, "[::1]:8080");
 	assert_string_equal(snapshot->slow[0].record->target, "/caf???[2J");
 	assert_string_equal(snapshot->slow[0].record->error, "404"); /* a client's error */
 	assert_string_equal(snapshot->slow[0].record->route,
 			    "/{rest}"); /* not learned from a 404 */
 	assert_string_equal(snapshot->slow[1].record->route, "/files/{rest}");
-	assert_string_equal(snapshot->slow[1].record->target, longest);
-	assert_string_equal(snapshot->slow[2].record->route, "");
+	assert_int_equal(strlen(snapshot->slow[1].record->target), SLOW_REQUEST_TARGET);
+	assert_string_equal(snapshot->slow[2].record->route, "/files/{rest}");
+	assert_string_equal(snapshot->slow[3].record->route, longest);
+	assert_string_equal(snapshot->slow[4].record->route, "");
 }
 
 static void refuses(struct slow_requests *slow, const struct event *event, const char *what)
