@@ -48,6 +48,18 @@ struct items {
 	size_t n;
 };
 
+/* Of a control group the last part of its path will do. */
+static bool is_called(const char *label, const char *wanted)
+{
+	const char *slash = strrchr(label, '/');
+	size_t length = strlen(wanted);
+
+	if (!strncmp(label, wanted, length) &&
+	    (!label[length] || !strcmp(label + length, ".service")))
+		return true;
+	return slash && is_called(slash + 1, wanted);
+}
+
 bool requests_filter_has(const struct requests_filter *filter, const char *const *entity,
 			 const char *protocol)
 {
@@ -55,12 +67,8 @@ bool requests_filter_has(const struct requests_filter *filter, const char *const
 	bool has = !wanted || !*wanted;
 
 	/* not by namespace, the first */
-	for (int i = 1; i < ENTITY_LABELS && !has; i++) {
-		size_t length = strlen(wanted);
-
-		has = !strncmp(entity[i], wanted, length) &&
-		      (!entity[i][length] || !strcmp(entity[i] + length, ".service"));
-	}
+	for (int i = 1; i < ENTITY_LABELS && !has; i++)
+		has = is_called(entity[i], wanted);
 	return has && (!filter->protocol || !strcmp(filter->protocol, protocol));
 }
 

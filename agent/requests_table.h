@@ -13,7 +13,8 @@
 
 /* What is wanted; NULL: whatever. */
 struct requests_filter {
-	const char *service; /* a pod, container, unit (".service" may be left out) or program */
+	/* a pod, container, unit or program; ".service", and of a control group the path to it may be left out */
+	const char *service;
 	const char *protocol;
 };
 

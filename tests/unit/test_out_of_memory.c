@@ -23,6 +23,7 @@
 #include "agent/probe_set.h"
 #include "agent/registry.h"
 #include "agent/remains.h"
+#include "agent/requests_page.h"
 #include "agent/routes.h"
 #include "agent/snapshot_internal.h"
 #include "agent/zoom.h"
@@ -31,6 +32,7 @@
 #include "probes/drop_reasons.h"
 #include "probes/host_mounts.h"
 #include "probes/host_parse.h"
+#include "probes/slow_requests.h"
 #include "probes/softnet.h"
 #include "tests/harness/out_of_memory.h"
 #include "tests/harness/sample_snapshot.h"
@@ -43,6 +45,7 @@ static struct {
 	struct loop *loop;
 	struct outbound *outbound;
 	struct snapshot *sample;
+	const struct request_record *request;
 	json_t *pod;
 } world;
 
@@ -309,6 +312,75 @@ static void write_values(void *context, struct metric_writer *writer)
 		metric_write_histogram(writer, &duration, entity, NULL, &histogram);
 	}
 	metric_write(writer, &level, ENTITY_NONE, NULL, 0.5);
+	metric_write_request(writer, 0, REQUEST_SLOW, world.request);
+	metric_write_request(writer, 2, REQUEST_EXAMPLE, world.request);
+}
+
+static const struct request_wait waits[] = { { "disk", 7 } };
+static const struct request_record request_facts = {
+	.protocol = "http",
+	.side = "server",
+	.operation = "GET",
+	.route = "/",
+	.target = "/?a=b",
+	.status = "200",
+	.error = "",
+	.local = "",
+	.peer = "",
+	.end_ns = 11,
+	.duration_ns = 7,
+	.waits = waits,
+	.n_waits = 1,
+	.histogram = &duration,
+};
+
+static int make_request(void **ret_made)
+{
+	return made(ret_made, (void *)request_record_new(&request_facts));
+}
+
+static void undo_request(void *request)
+{
+	request_record_put(request);
+}
+
+static int make_slow_requests(void **ret_made)
+{
+	return made(ret_made, slow_requests_new(10, 4));
+}
+
+static void undo_slow_requests(void *slow)
+{
+	slow_requests_free(slow);
+}
+
+/* What finds no memory is counted. */
+static int feed_slow_requests(void **ret_made)
+{
+	struct slow_requests *slow = slow_requests_new(10, 4);
+	const struct {
+		struct stream_event head;
+		struct slow_request request;
+	} event = { .head = { .kind = STREAM_SLOW_REQUEST, .ns = 100 },
+		    .request = { .duration_ns = 7, .target = "/users", .target_size = 6 } };
+
+	if (!slow)
+		return -ENOMEM;
+	assert_int_equal(slow_requests_take_event(slow, &event, sizeof(event), 100), 0);
+	slow_requests_free(slow);
+	return 0;
+}
+
+static int make_requests_page(void **ret_made)
+{
+	const struct requests_query query = { .has_services = true, .has_slow = true, .limit = 5 };
+	struct requests_page *page = requests_page_new();
+	struct buffer out = {};
+	int err = page ? requests_page_write(page, world.sample, &query, 1, &out) : -ENOMEM;
+
+	buffer_free(&out);
+	requests_page_free(page);
+	return err;
 }
 
 static int make_filter(void **ret_made)
@@ -647,6 +719,10 @@ static const struct allocating things[] = {
 	{ "series filter", make_filter, undo_filter },
 	{ "collections", collect, NULL },
 	{ "snapshot", make_snapshot, undo_snapshot },
+	{ "request", make_request, undo_request },
+	{ "slow requests", make_slow_requests, undo_slow_requests },
+	{ "slow requests that come", feed_slow_requests, NULL, .makes_do = true },
+	{ "requests page", make_requests_page, NULL },
 	{ "encoders", encode_all, NULL },
 	{ "page cache", make_page_cache, NULL },
 	{ "health", make_health, undo_health },
@@ -738,14 +814,19 @@ static int make_world(void **state)
 		return -1;
 	}
 	world.sample = sample_snapshot(1);
+	world.request = request_record_new(&request_facts);
 	world.pod = json_loads(pod, 0, NULL);
-	return loop_new(&world.loop) || outbound_new(&world.outbound) || !world.pod ? -1 : 0;
+	return loop_new(&world.loop) || outbound_new(&world.outbound) || !world.pod ||
+			       !world.request
+		       ? -1
+		       : 0;
 }
 
 static int end_world(void **state)
 {
 	json_decref(world.pod);
 	snapshot_put(world.sample);
+	request_record_put(world.request);
 	outbound_free(world.outbound);
 	loop_free(world.loop);
 	config_free(world.config);

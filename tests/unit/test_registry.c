@@ -381,6 +381,62 @@ static void test_the_worst_is_of_two_minutes(void **state)
 	assert_true(after[0].histogram.max == 2);
 }
 
+/* Single requests: the slowest first, under the labels of their program, and none of one that is filtered out. */
+static void test_requests_are_told_of(void **state)
+{
+	static const uint64_t durations[] = { 3, 7, 5 };
+	const struct series_filter_settings settings = {
+		.disable = "", .drop_labels = "", .deny = "comm=p4", .allow = ""
+	};
+	const struct request_record *records[3];
+	struct metric_writer *writer = registry_begin(registry);
+	struct series_filter *filter;
+	struct snapshot *snapshot;
+	char error[128];
+
+	for (int i = 0; i < 3; i++) {
+		const struct request_record facts = { .operation = "GET",
+						      .route = "/",
+						      .target = "",
+						      .status = "",
+						      .error = "",
+						      .local = "",
+						      .peer = "",
+						      .duration_ns = durations[i] };
+
+		records[i] = request_record_new(&facts);
+		assert_non_null(records[i]);
+		metric_write_request(writer, (uint32_t)i + 2, REQUEST_SLOW, records[i]);
+	}
+	metric_write_request(writer, 3, REQUEST_EXAMPLE, records[1]);
+	snapshot = registry_finish(registry);
+	assert_non_null(snapshot);
+	assert_int_equal(snapshot->n_slow, 3);
+	assert_int_equal(snapshot->n_examples, 1);
+	assert_ptr_equal(snapshot->slow[0].record, records[1]);
+	assert_ptr_equal(snapshot->slow[1].record, records[2]);
+	assert_ptr_equal(snapshot->slow[2].record, records[0]);
+	assert_string_equal(snapshot->slow[1].entity[4], "p4");
+	assert_string_equal(snapshot->slow[2].entity[3], "a.service");
+
+	/* each collection has its own */
+	assert_int_equal(series_filter_new(&settings, &filter, error, sizeof(error)), 0);
+	registry_set_filter(registry, filter);
+	writer = registry_begin(registry);
+	for (int i = 0; i < 3; i++) {
+		metric_write_request(writer, (uint32_t)i + 2, REQUEST_SLOW, records[i]);
+		request_record_put(records[i]);
+	}
+	assert_string_equal(snapshot->slow[0].record->operation, "GET"); /* of the first still */
+	snapshot_put(snapshot);
+	snapshot = registry_finish(registry);
+	assert_int_equal(snapshot->n_slow, 2);
+	assert_int_equal(snapshot->n_examples, 0);
+	assert_int_equal(snapshot->slow[0].record->duration_ns, 7);
+	assert_int_equal(snapshot->slow[1].record->duration_ns, 3);
+	snapshot_put(snapshot);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_registry, free_registry)
@@ -396,6 +452,7 @@ int main(void)
 		TEST(test_a_snapshot_outlives_the_registry),
 		TEST(test_the_worst_stays_for_all_who_ask),
 		TEST(test_the_worst_is_of_two_minutes),
+		TEST(test_requests_are_told_of),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@
 static const char *const *entity_names(void *context, uint32_t entity)
 {
 	static const char *const names[][ENTITY_LABELS] = {
-		{ "", "", "", "shop.service", "nginx" },
+		{ "", "", "", "/web/shop.service", "nginx" },
 		{ "default", "cart-0", "cart", "", "java" },
 	};
 
@@ -187,7 +187,7 @@ static void rates_are_since_the_last_look(void **state)
 	assert_true(number(json, "seconds") == 2);
 	assert_int_equal(json_array_size(json_object_get(json, "services")), 3);
 	nginx = service(json, "nginx", "server");
-	assert_string_equal(text(json_object_get(nginx, "labels"), "unit"), "shop.service");
+	assert_string_equal(text(json_object_get(nginx, "labels"), "unit"), "/web/shop.service");
 	assert_true(number(nginx, "in_flight") == 2);
 	assert_true(number(nginx, "oldest_seconds") == 1.5);
 	/* statuses are one route; TLS is not decoded, Redis is counted as calls elsewhere */
@@ -267,11 +267,12 @@ static void only_what_is_asked_for(void **state)
 		const char *service, *protocol;
 		size_t services;
 	} cases[] = {
-		{ "nginx", NULL, 2 },	{ "shop.service", NULL, 2 }, { "shop", NULL, 2 },
-		{ "cart", NULL, 1 },	{ "cart-0", NULL, 1 },	     { "java", NULL, 1 },
-		{ "default", NULL, 0 }, { "sho", NULL, 0 },	     { "", NULL, 3 },
-		{ "nginx", "tls", 1 },	{ NULL, "postgresql", 1 },   { NULL, "http", 2 },
-		{ "java", "tls", 0 },	{ NULL, "gopher", 0 },
+		{ "nginx", NULL, 2 },	  { "shop.service", NULL, 2 }, { "shop", NULL, 2 },
+		{ "/web/shop", NULL, 2 }, { "web", NULL, 0 },	       { "/", NULL, 0 },
+		{ "cart", NULL, 1 },	  { "cart-0", NULL, 1 },       { "java", NULL, 1 },
+		{ "default", NULL, 0 },	  { "sho", NULL, 0 },	       { "", NULL, 3 },
+		{ "nginx", "tls", 1 },	  { NULL, "postgresql", 1 },   { NULL, "http", 2 },
+		{ "java", "tls", 0 },	  { NULL, "gopher", 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
