@@ -195,8 +195,8 @@ static const char *route_of(struct call_table *table, const struct key_head *hea
 	return ret_route;
 }
 
-void call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
-		       const struct protocol *protocol, const struct protocol_call *call)
+const char *call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
+			      const struct protocol *protocol, const struct protocol_call *call)
 {
 	struct key_head head = {
 		.protocol = call->inner ? call->inner : protocol,
@@ -221,10 +221,11 @@ void call_table_record(struct call_table *table, uint32_t entity, enum requests_
 	}
 	if (!series) {
 		table->counts.lost++;
-		return;
+		return "";
 	}
 	table->counts.recorded++;
 	record_duration(series, call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0);
+	return series->target;
 }
 
 void call_table_forget(struct call_table *table, uint32_t entity)

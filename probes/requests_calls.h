@@ -26,8 +26,9 @@ const struct metric_desc *requests_call_labels(const struct protocol *protocol,
 					       const struct protocol_call *call,
 					       const char *labels[], const char **ret_error);
 
-void call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
-		       const struct protocol *protocol, const struct protocol_call *call);
+/* Returns the target it is counted under, which stays until its entity is forgotten. */
+const char *call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
+			      const struct protocol *protocol, const struct protocol_call *call);
 /* Writes all as series and starts the maxima anew. */
 void call_table_write(struct call_table *table, struct metric_writer *writer);
 /* Drops all series of an entity. */

@@ -167,11 +167,12 @@ static void call_ended(void *context, const struct protocol_call *call)
 		.number = connection->number,
 		.role = connection->role,
 	};
+	struct protocol_call named = *call;
 
-	call_table_record(streams->calls, connection->entity, connection->role,
-			  connection->protocol, call);
+	named.target = call_table_record(streams->calls, connection->entity, connection->role,
+					 connection->protocol, call);
 	if (streams->slow)
-		slow_requests_take_call(streams->slow, &place, connection->protocol, call);
+		slow_requests_take_call(streams->slow, &place, connection->protocol, &named);
 }
 
 static void forget_connection(struct connection *connection)

@@ -16,8 +16,6 @@
 #define MAX_TEMPLATES  64 /* of one service */
 #define MAX_SEGMENTS   32 /* in one place of a path */
 #define LONGEST_METHOD 16
-/* The most that a service's table takes: nodes, and their texts. */
-#define TABLE_BOUND ((uint64_t)MAX_TEMPLATES * (PATH_TEMPLATE_SEGMENTS + 1) * 48)
 
 /* ---- reading ---- */
 
@@ -176,7 +174,11 @@ void slow_paths_forget(struct slow_paths *paths, uint32_t entity)
 
 uint64_t slow_paths_bound(const struct slow_paths *paths)
 {
-	return HASH_COUNT(paths->services) * (TABLE_BOUND + sizeof(struct service) + 64);
+	uint64_t bytes = 0;
+
+	for (const struct service *service = paths->services; service; service = service->hh.next)
+		bytes += path_table_size(service->table) + sizeof(*service) + 64;
+	return bytes;
 }
 
 static struct path_table *table_of(struct slow_paths *paths, const struct requests_key *of)

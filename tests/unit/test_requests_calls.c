@@ -20,9 +20,9 @@ static struct call_table *make_table(unsigned max_series)
 	return table;
 }
 
-static void record(struct call_table *table, uint32_t entity, enum requests_role role,
-		   const struct protocol *protocol, const char *operation, const char *target,
-		   const char *status, bool is_error)
+static const char *record(struct call_table *table, uint32_t entity, enum requests_role role,
+			  const struct protocol *protocol, const char *operation,
+			  const char *target, const char *status, bool is_error)
 {
 	const struct protocol_call call = {
 		.operation = operation,
@@ -33,7 +33,7 @@ static void record(struct call_table *table, uint32_t entity, enum requests_role
 		.end_ns = 1003000000,
 	};
 
-	call_table_record(table, entity, role, protocol, &call);
+	return call_table_record(table, entity, role, protocol, &call);
 }
 
 static const char *const *entity_as_comm(void *context, uint32_t entity)
@@ -213,7 +213,9 @@ static void any_number_of_paths_makes_few_routes(void **state)
 		snprintf(target, sizeof(target), "%s%s", before[i % 2], word);
 		record(table, 1, REQUESTS_SERVER, &web, "GET", target, "200", false);
 	}
-	record(table, 1, REQUESTS_SERVER, &web, "GET", "/articles/baaaa", "404", true);
+	assert_string_equal(
+		record(table, 1, REQUESTS_SERVER, &web, "GET", "/articles/baaaa", "404", true),
+		"/articles/{other}");
 	record(table, 2, REQUESTS_SERVER, &web, "GET", "/articles/of-another", "200", false);
 	snapshot = collect(table);
 	/* 49 words and "articles" with 50, {other} at either place; two that were not found; another service */
