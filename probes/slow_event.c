@@ -44,7 +44,8 @@ static bool read_waits(struct slow_event *event, const struct slow_request *requ
 		if (reason == REQUEST_UNATTRIBUTED)
 			ns += left_ns;
 		if (ns)
-			event->waits[n++] = (struct request_wait){ request_reason_name(reason), ns };
+			event->waits[n++] =
+				(struct request_wait){ request_reason_name(reason), ns };
 	}
 	event->facts.waits = event->waits;
 	event->facts.n_waits = n;

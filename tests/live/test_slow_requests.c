@@ -1,13 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Slow requests on the running kernel: real Redis commands that wait are told of with that time, over HTTP and by
- * `leadline requests`.
+ * Slow requests on the running kernel: a server that sleeps for a known time on known paths is told of with that time, and real
+ * Redis commands that wait, over HTTP and by `leadline requests`.
  */
 #include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include "tests/harness/harness.h"
 #include "tests/harness/servers.h"
+
+#define SLEEP 0.05
+
+static const char sleeper[] =
+	"import http.server, sys, time\n"
+	"class Handler(http.server.BaseHTTPRequestHandler):\n"
+	"    protocol_version = 'HTTP/1.1'\n"
+	"    def do_GET(self):\n"
+	"        if self.path.startswith('/slow/'):\n"
+	"            time.sleep(0.05)\n"
+	"        status = 503 if 'broken' in self.path else 200\n"
+	"        self.send_response(status)\n"
+	"        self.send_header('Content-Length', '2')\n"
+	"        self.end_headers()\n"
+	"        self.wfile.write(b'ok')\n"
+	"    def log_message(self, *arguments):\n"
+	"        pass\n"
+	"http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Handler).serve_forever()\n";
 
 /* ---- the page ---- */
 
@@ -61,9 +79,84 @@ static const json_t *slowest_of(const json_t *page, const char *side, const char
 	return slowest;
 }
 
+static void expect_waits(const json_t *request, const char *main_reason, double expected)
+{
+	json_t *waits = json_object_get(request, "waits"), *value;
+	double sum = 0, duration = number(request, "duration_seconds");
+	const char *reason;
+
+	json_object_foreach(waits, reason, value) sum += json_number_value(value);
+	if (!(fabs(sum - duration) <= duration * 0.01))
+		test_fail("reasons sum to %g, not %g", sum, duration);
+	if (!(number(waits, main_reason) >= expected * 0.95))
+		test_fail("%s: %g, not %g", main_reason, number(waits, main_reason), expected);
+}
+
+/* ---- HTTP ---- */
+
 static struct leadline *start_agent(const char *kept)
 {
 	return leadline_start_only("requests sched", (const char *const[]){ kept, NULL });
+}
+
+#define FAST 101
+
+static void a_server_that_sleeps(void **state)
+{
+	struct leadline *leadline = start_agent("--probes.requests.slow=10");
+	struct server *server = python_server_start(sleeper);
+	const json_t *page, *one;
+	char path[128], local[32];
+	size_t n;
+
+	shell("curl -s -o /dev/null 'http://127.0.0.1:%d/users/[1-%d]'", server->port, FAST);
+	shell("curl -s -o /dev/null 'http://127.0.0.1:%d/slow/4711?private=1'", server->port);
+	shell("curl -s -o /dev/null 'http://127.0.0.1:%d/slow/broken'", server->port);
+	snprintf(path, sizeof(path), "/requests?slow=true&service=%s", server->unit + 1);
+	snprintf(local, sizeof(local), "127.0.0.1:%d", server->port);
+	page = page_of(leadline, path);
+
+	one = slowest_of(page, "server", "GET", "/slow/{id}", &n);
+	assert_int_equal(n, 1);
+	assert_string_equal(text(one, "target"), "/slow/4711?private=1");
+	assert_string_equal(text(one, "status"), "200");
+	assert_string_equal(text(one, "protocol"), "http");
+	assert_string_equal(text(one, "local"), local);
+	assert_non_null(strstr(text(one, "peer"), "127.0.0.1:"));
+	assert_true(number(one, "pid") == server->pid);
+	assert_true(number(one, "tid") == server->pid);
+	assert_true(number(one, "duration_seconds") >= SLEEP);
+	assert_true(number(one, "first_byte_seconds") >= SLEEP);
+	assert_true(number(one, "first_byte_seconds") <= number(one, "duration_seconds"));
+	assert_true(number(one, "retransmits") == 0);
+	assert_true(number(one, "rtt_seconds") > 0);
+	expect_waits(one, "sleep", SLEEP);
+
+	one = slowest_of(page, "server", "GET", "/slow/broken", &n);
+	assert_int_equal(n, 1);
+	assert_string_equal(text(one, "status"), "503");
+	assert_string_equal(text(one, "error"), "503");
+
+	/* of many as many as are kept */
+	slowest_of(page, "server", "GET", "/users/{id}", &n);
+	assert_in_range(n, 10, 20);
+
+	/* the other end, which is another program */
+	one = slowest_of(page_of(leadline, "/requests?slow=true&service=curl&limit=1000"), "client",
+			 "GET", "/slow/{id}", &n);
+	assert_int_equal(n, 1);
+	assert_true(number(one, "duration_seconds") >= SLEEP);
+}
+
+static void as_many_as_are_wanted(void **state)
+{
+	struct leadline *leadline = start_agent("--probes.requests.slow=0");
+	struct server *server = python_server_start(sleeper);
+
+	shell("curl -s -o /dev/null 'http://127.0.0.1:%d/slow/[1-3]'", server->port);
+	assert_int_equal(
+		json_array_size(json_object_get(page_of(leadline, "/requests?slow=true"), "slow")),
+		0);
 }
 
 /* ---- decoded calls, and what people see ---- */
@@ -144,6 +237,8 @@ static void the_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		HARNESS_TEST(a_server_that_sleeps),
+		HARNESS_TEST(as_many_as_are_wanted),
 		HARNESS_TEST(redis_commands_that_wait),
 		HARNESS_TEST(the_table),
 	};
