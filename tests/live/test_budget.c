@@ -172,9 +172,12 @@ static void estimate(int n_storms, int n_hogs)
 		end_storm(storms[i]);
 	for (int i = 0; i < n_hogs; i++)
 		end_storm(hogs[i]);
-	/* When others come and go while the hooks are away, the windows cannot tell. */
+	/*
+	 * When others come and go while the hooks are away, the windows cannot tell; and with whom it shares its CPU just then decides
+	 * how much of a window a storm has: thirty of them say it within a quarter.
+	 */
 	if (cpu_seconds > 0.9 * SECONDS * n_storms / (1 + n_hogs))
-		assert_true(fabs(counted / made - 1) < TOLERANCE);
+		assert_true(fabs(counted / made - 1) < (n_hogs ? 2 : 1) * TOLERANCE);
 	else
 		printf("# others had the CPU: no judgement\n");
 	assert_true(counted > made / 5);
