@@ -2,7 +2,7 @@
 /*
  * Any sequence of events, sound in form, on a few connections of every protocol that is decoded: what the connection
  * table makes of them must be bounded and consistent. Each is three bytes (what it is, how many bytes follow, how many of them are
- * the end of the call behind a hole) and its bytes.
+ * the end of the call behind a hole, or how long its pieces are) and its bytes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -28,13 +28,48 @@ static void count_bytes(void *context, const struct stream_bytes *bytes)
 	*parsed += bytes->parsed;
 }
 
+/* The call comes in pieces of so many bytes, with more behind each that was not copied. */
+static struct stream_event *cut(struct stream_event *event, size_t length)
+{
+	const uint8_t *at = (const uint8_t *)(event + 1), *end = at + event->head_size;
+	size_t n = 0, most = event->head_size +
+			     (event->head_size / length + 1) * sizeof(struct stream_piece);
+	struct stream_event *pieces = malloc(sizeof(*event) + most);
+	uint8_t *bytes = (uint8_t *)(pieces + 1);
+
+	if (!pieces)
+		abort();
+	*pieces = *event;
+	pieces->flags |= STREAM_IN_PIECES;
+	pieces->size = 0;
+	for (; at < end; at += length) {
+		const uint32_t copied =
+			(uint32_t)(length < (size_t)(end - at) ? length : (size_t)(end - at));
+		const struct stream_piece piece = { copied + 1009 * (copied & 1), copied };
+
+		length = copied;
+		memcpy(bytes + n, &piece, sizeof(piece));
+		memcpy(bytes + n + sizeof(piece), at, copied);
+		n += sizeof(piece) + copied;
+		pieces->size += piece.size;
+	}
+	pieces->head_size = (uint16_t)n;
+	free(event);
+	/* of its own size, so that a read behind it is seen */
+	pieces = realloc(pieces, sizeof(*pieces) + n);
+	if (!pieces)
+		abort();
+	return pieces;
+}
+
 /* Returns how many bytes of the input it has used. */
 static size_t take_one(struct streams *streams, const uint8_t *data, size_t size, uint64_t round,
 		       uint32_t sequences[8][2], uint64_t *moved)
 {
 	unsigned connection = data[0] & 7;
 	bool from_client = data[0] & 8, gap = (data[0] & 0xf0) == 0x10;
-	size_t n = data[1] < size - 3 ? data[1] : size - 3, tail = data[2] & 63;
+	size_t n = data[1] < size - 3 ? data[1] : size - 3,
+	       tail = (data[0] & 0xf0) == 0x20 ? 0 : data[2] & 63;
 	struct stream_event *event = malloc(sizeof(*event) + n);
 
 	if (!event)
@@ -56,8 +91,12 @@ static size_t take_one(struct streams *streams, const uint8_t *data, size_t size
 		event->flags |= STREAM_BEGINS;
 	sequences[connection][from_client] += gap;
 	event->sequence = sequences[connection][from_client]++;
+	if ((data[0] & 0xf0) == 0x20 && !tail)
+		event = cut(event, 1 + data[2]);
+	else if ((data[0] & 0xf0) == 0x30)
+		event->flags |= STREAM_IN_PIECES; /* which they are not, most likely */
 	*moved += event->size;
-	streams_take_event(streams, event, sizeof(*event) + n);
+	streams_take_event(streams, event, sizeof(*event) + event->head_size + event->tail_size);
 	free(event);
 	return 3 + n;
 }
