@@ -8,8 +8,9 @@
  * beginning of a message, and says so (protocol_unparsed()). Every length it reads is hostile. Memory per connection is
  * bounded by PROTOCOL_MAX_STATE.
  *
- * Adding a protocol: probes/protocols/NAME.c, tests/unit/test_protocol_NAME.c, a corpus in tests/fuzz, a line in protocols.def,
- * and its first bytes in bpf/lib/protocol_prefix.h.
+ * Adding a protocol: probes/protocols/NAME.c, on stream.h if it is one; tests/unit/test_protocol_NAME.c; tests/fuzz/fuzz_NAME.c
+ * with conversations that tests/fuzz/record.py has recorded; a line in protocols.def; and its first bytes in
+ * bpf/lib/protocol_prefix.h.
  */
 #ifndef LEADLINE_PROTOCOL_H
 #define LEADLINE_PROTOCOL_H
