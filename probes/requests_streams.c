@@ -21,6 +21,8 @@ struct connection {
 	void *decoder;
 	struct protocol_calls *calls;
 	uint64_t abandoned, dropped, unparsed[PROTOCOL_UNPARSED_REASONS]; /* as counted already */
+	struct byte_row *byte_row; /* of its entity, as long as this is the generation */
+	uint64_t row_generation;
 	uint32_t entity;
 	uint32_t pid, tid; /* of the last event */
 	uint32_t next_sequence[2]; /* of events: from the server, from the client */
@@ -41,6 +43,8 @@ struct streams {
 	struct connection *by_id;
 	struct connection *heard, *heard_datagrams; /* the first was silent longest */
 	struct byte_row *byte_rows;
+	uint64_t row_generation; /* counted up when rows are freed */
+	const struct protocol *protocols[PREFIX_PROTOCOLS]; /* decoders; NULL: there is none */
 	struct call_table *calls;
 	struct slow_requests *slow; /* NULL: not kept */
 	struct stream_counts counts;
@@ -109,13 +113,24 @@ static struct byte_row *byte_row_of(struct streams *streams, uint32_t entity, un
 	return NULL;
 }
 
+static struct byte_row *byte_row_of_connection(struct connection *connection)
+{
+	struct streams *streams = connection->streams;
+
+	if (connection->byte_row && connection->row_generation == streams->row_generation &&
+	    connection->byte_row->bytes.entity == connection->entity)
+		return connection->byte_row;
+	connection->byte_row = byte_row_of(streams, connection->entity, connection->number);
+	connection->row_generation = streams->row_generation;
+	return connection->byte_row;
+}
+
 /* Takes over what the decoder has left out since the last time. */
 static void count_unparsed(struct connection *connection, uint64_t seen)
 {
 	const struct protocol_counts *counts = protocol_calls_counts(connection->calls);
 	struct stream_counts *totals = &connection->streams->counts;
-	struct byte_row *row =
-		byte_row_of(connection->streams, connection->entity, connection->number);
+	struct byte_row *row = byte_row_of_connection(connection);
 
 	totals->abandoned += counts->abandoned - connection->abandoned;
 	connection->abandoned = counts->abandoned;
@@ -223,7 +238,7 @@ static struct connection *open_connection(struct streams *streams, const struct 
 	connection->number = event->protocol;
 	connection->role = event->role;
 	connection->entity = event->entity;
-	connection->protocol = decoder_of(event->protocol);
+	connection->protocol = streams->protocols[event->protocol];
 	connection->begun_midway =
 		(event->flags & STREAM_MIDWAY) || !(event->flags & STREAM_BEGINS);
 	connection->decoder = connection->protocol->open(connection->begun_midway);
@@ -269,8 +284,8 @@ static bool is_sound(const struct streams *streams, const struct stream_event *e
 	size_t copied = (size_t)event->head_size + event->tail_size;
 
 	return event->kind <= STREAM_CLOSED && event->role < REQUESTS_ROLES &&
-	       event->entity < streams->max_entities && decoder_of(event->protocol) &&
-	       size == sizeof(*event) + copied &&
+	       event->entity < streams->max_entities && event->protocol < PREFIX_PROTOCOLS &&
+	       streams->protocols[event->protocol] && size == sizeof(*event) + copied &&
 	       (event->flags & STREAM_IN_PIECES ? are_pieces(event) : copied <= event->size);
 }
 
@@ -393,6 +408,7 @@ void streams_forget_entity(struct streams *streams, uint32_t entity)
 {
 	struct byte_row *row, *next;
 
+	streams->row_generation++;
 	HASH_ITER(hh, streams->byte_rows, row, next)
 	{
 		if (row->bytes.entity != entity)
@@ -424,6 +440,8 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 		return NULL;
 	streams->max_connections = max_connections;
 	streams->max_entities = max_entities;
+	for (unsigned number = 0; number < PREFIX_PROTOCOLS; number++)
+		streams->protocols[number] = decoder_of(number);
 	streams->calls = calls;
 	return streams;
 }

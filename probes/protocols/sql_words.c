@@ -134,8 +134,11 @@ static const char *const things[] = {
 
 static int word_compare(struct sql_token token, const char *text)
 {
-	int order = strncasecmp(token.text, text, token.size);
+	/* mostly the first letter tells; all words begin with one */
+	int order = (token.text[0] | 0x20) - (text[0] | 0x20);
 
+	if (!order)
+		order = strncasecmp(token.text, text, token.size);
 	return order ? order : -(text[token.size] != '\0');
 }
 

@@ -142,9 +142,8 @@ static void postgresql(void **state)
 				postgresql_calls(page, DB_SERVER, "unit", server->unit,
 						 "SELECT pgbench_accounts", ""),
 				(double)(i + 1) * 3 * 101);
-		/* pgbench's latency has its own time between requests in it */
-		if (page_histogram_mean(&seen) > mean * 1.02 + 100e-6 ||
-		    page_histogram_mean(&seen) < mean * 0.5 - 100e-6)
+		/* pgbench's has the time in it until it comes to read the answer */
+		if (page_histogram_mean(&seen) > mean * 1.02 + 100e-6)
 			test_fail("%s: mean %.6f s, by pgbench %.6f s", modes[i],
 				  page_histogram_mean(&seen), mean);
 		page_free(page);

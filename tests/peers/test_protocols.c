@@ -125,7 +125,8 @@ static void http2(void **state)
 	page = leadline_scrape(leadline);
 	seen = metric_histogram(page, WEB_CLIENT, "comm", "h2load-peers", NULL);
 	requests_expect("requests", seen.count, 1009);
-	if (fabs(page_histogram_mean(&seen) - mean) > mean * 0.02 + 100e-6)
+	/* h2load's has the time in it until it comes to read the response */
+	if (page_histogram_mean(&seen) > mean * 1.02 + 100e-6)
 		test_fail("mean %.6f s, by h2load %.6f s", page_histogram_mean(&seen), mean);
 	page_free(page);
 
