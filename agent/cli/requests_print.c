@@ -243,11 +243,14 @@ void requests_print_routes(const json_t *page, const struct requests_screen *scr
 {
 	size_t n = 0;
 	struct line *lines = pick_lines(page, &n);
+	struct buffer head = { 0 };
 
 	if (!lines)
 		return;
-	fprintf(screen->out, "%10s %9s %8s %8s %8s %8s  %-6s %-10s %s\n", "REQUESTS/s", "ERRORS/s",
-		"P50", "P99", "INFLIGHT", "OLDEST", "SIDE", "PROTOCOL", "SERVICE  ROUTE");
+	buffer_printf(&head, "%10s %9s %8s %8s %8s %8s  %-6s %-10s %s", "REQUESTS/s", "ERRORS/s",
+		      "P50", "P99", "INFLIGHT", "OLDEST", "SIDE", "PROTOCOL", "SERVICE  ROUTE");
+	print_line(screen, &head);
+	buffer_free(&head);
 	for (size_t i = 0; i < n; i++) {
 		if (screen->rows && i + 2 > screen->rows && i + 1 < n) {
 			fprintf(screen->out, "… and %zu more\n", n - i);
