@@ -160,10 +160,21 @@ static void put_exemplar_label(struct buffer *out, const char *name, const char 
 	put_label(out, name, value);
 }
 
+/* "/users/:id" for "/users/{id}": the parser of Prometheus' Python client ends an exemplar's labels at the first brace. */
+static void unbrace(char out[EXEMPLAR_MAX], const char *route)
+{
+	size_t size = 0;
+
+	for (; *route && size + 1 < EXEMPLAR_MAX; route++)
+		if (*route != '}')
+			out[size++] = *route == '{' ? ':' : *route;
+	out[*route ? 0 : size] = '\0'; /* too long: none */
+}
+
 /* The target may be private and is not shown here. */
 static void label_exemplar(struct buffer *labels, const struct request_record *record)
 {
-	char pid[16] = "", tid[16] = "";
+	char pid[16] = "", tid[16] = "", route[EXEMPLAR_MAX];
 	int left = EXEMPLAR_MAX;
 
 	labels->size = 0;
@@ -173,7 +184,8 @@ static void label_exemplar(struct buffer *labels, const struct request_record *r
 		snprintf(tid, sizeof(tid), "%u", record->tid);
 	put_exemplar_label(labels, "pid", pid, &left);
 	put_exemplar_label(labels, "tid", tid, &left);
-	put_exemplar_label(labels, "route", record->route, &left);
+	unbrace(route, record->route);
+	put_exemplar_label(labels, "route", route, &left);
 }
 
 /* What of a series has exemplars: a request for each bucket that has one, and the worst value. */

@@ -147,7 +147,7 @@ static void requests_are_exemplars(void **state)
 	assert_string_equal(
 		page.data, HEAD BUCKET
 		"0.01\"} 1\n" BUCKET
-		"0.1\"} 3 # {pid=\"71\",tid=\"73\",route=\"/users/{id}\"} 0.05 1714564799.000\n" BUCKET
+		"0.1\"} 3 # {pid=\"71\",tid=\"73\",route=\"/users/:id\"} 0.05 1714564799.000\n" BUCKET
 		"1.0\"} 5 # {pid=\"71\",tid=\"73\",route=\"/b\"} 0.5 1714564799.000\n" BUCKET
 		"+Inf\"} 5\n" TAIL);
 	/* of the worst, which is another, less is known */
