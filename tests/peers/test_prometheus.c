@@ -123,7 +123,9 @@ static void python_accepts_openmetrics(void **state)
 		"text = open(sys.argv[1], encoding='utf-8', newline='').read()\n"
 		"families = list(text_string_to_metric_families(text))\n"
 		"exemplars = [s.exemplar for f in families for s in f.samples if s.exemplar]\n"
-		"assert all(e.value > 0 and e.timestamp and not e.labels for e in exemplars)\n"
+		"assert all(e.value > 0 and e.timestamp for e in exemplars)\n"
+		"assert all(set(e.labels) <= {'pid', 'tid', 'route'} for e in exemplars)\n"
+		"assert any(e.labels.get('route') == '/:rest' for e in exemplars)\n"
 		"print(len(families), sum(len(f.samples) for f in families), sum(1 for f in families if f.unit),\n"
 		"      len(exemplars))\n";
 	struct leadline *leadline = leadline_start(NULL);
@@ -133,6 +135,8 @@ static void python_accepts_openmetrics(void **state)
 	struct output *output;
 	struct page *page;
 
+	/* a request of which more is known than that it was the worst */
+	answer_free(leadline_fetch(leadline, "GET", "/nothing/4711", NULL, NULL));
 	write_file(directory, "parse.py", script);
 	fetch_to_file(leadline, directory, OPENMETRICS, "page");
 	/* Debian's interpreter, which has Debian's library */
