@@ -78,10 +78,16 @@ test-vm: deps-vm $(if $(VM_ROOT),vm-root)
 $(BUILD)/tests/bench/%: tests/bench/%.c Makefile
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 $< -o $@
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 $(BENCH_FLAGS_OF_$*) $< -o $@ $(BENCH_LIBRARIES_OF_$*)
 
+# The only one with a kernel side.
+$(BUILD)/tests/bench/floor: $(BUILD)/skel/floor.skel.h
+BENCH_FLAGS_OF_floor := -iquote $(BUILD)/skel
+BENCH_LIBRARIES_OF_floor := -lbpf -lelf -lz
+
+BENCH_PROGRAMS := load crowd storm floor
 bench: deps-bench
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline $(BUILD)/tests/bench/load $(BUILD)/tests/bench/crowd
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline $(BENCH_PROGRAMS:%=$(BUILD)/tests/bench/%)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/bench.py --build $(BUILD) $(addprefix --row ,$(ROW)) $(BENCH_FLAGS)
 
 # ---- make soak [SOAK_MINUTES=30]: processes, control groups and connections come and go, memory stays ----

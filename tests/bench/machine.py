@@ -147,6 +147,10 @@ class Page:
             if sample == name and wanted <= set(self.LABEL.findall(text))
         )
 
+    def has(self, name, **labels):
+        wanted = set(labels.items())
+        return any(sample == name and wanted <= set(self.LABEL.findall(text)) for sample, text, _ in self.samples)
+
     def losses(self, probe):
         """What the probe says it lost: "reason 3, …" or "nothing lost"."""
         lost = [

@@ -14,6 +14,7 @@ import databases
 import machine
 from machine import Unavailable, require, run, wait_until
 from scale import scale
+from storms import BUDGET, MEASURE, SETTLE, Work, between, floor, loss_row, overhead, settled_note, switch_storm, syscall_storm
 
 MEBI = 1 << 20
 FRESH = ("--max_age=0s",)  # where counts are compared: every scrape shows all that was before it
@@ -154,14 +155,29 @@ http {{
 WRK_CONNECTIONS = 16
 
 
+@contextlib.contextmanager
+def nginx_server(port):
+    with tempfile.TemporaryDirectory() as directory:
+        pathlib.Path(directory, "nginx.conf").write_text(NGINX.format(port=port), encoding="utf-8")
+        command = ("taskset", "-c", "0", require("nginx"), "-p", directory, "-c", f"{directory}/nginx.conf")
+        with machine.daemon(*command) as process:
+            nginx = machine.Target(process, port)
+            wait_until(lambda: nginx.status("/stub") == 200, 10, "nginx")
+            yield nginx
+
+
+def wrk_command(port, seconds):
+    return ("taskset", "-c", "1", require("wrk"), "-t1", f"-c{WRK_CONNECTIONS}", f"-d{seconds}s", f"http://127.0.0.1:{port}/")
+
+
 def requests(bench):
-    wrk_program, port = require("wrk"), machine.free_port()
+    port = machine.free_port()
     server, client = (f"http_{side}_request_duration_seconds_count" for side in ("server", "client"))
     seen = {"requests": 0, "server": 0, "client": 0}  # the last two: not counted by the agent there
     told = []
 
     def wrk():
-        text = run("taskset", "-c", "1", wrk_program, "-t1", f"-c{WRK_CONNECTIONS}", "-d2s", f"http://127.0.0.1:{port}/")
+        text = run(*wrk_command(port, 2))
         errors = re.search(r"(Socket errors|Non-2xx).*", text)
         if errors:
             raise Unavailable(f"wrk: {errors[0]}")
@@ -186,14 +202,9 @@ def requests(bench):
             seen["client"] += max(0, answered - at_client, at_client - answered - WRK_CONNECTIONS)
         return rate
 
-    with tempfile.TemporaryDirectory() as directory:
-        pathlib.Path(directory, "nginx.conf").write_text(NGINX.format(port=port), encoding="utf-8")
-        command = ("taskset", "-c", "0", require("nginx"), "-p", directory, "-c", f"{directory}/nginx.conf")
-        with machine.daemon(*command) as process:
-            nginx = machine.Target(process, port)
-            wait_until(lambda: nginx.status("/stub") == 200, 10, "nginx")
-            variants = {"base": lambda: wrk()[1], "ours": lambda: traced("requests"), "all": traced}
-            rate, notes = compare(bench, variants, max)
+    with nginx_server(port) as nginx:
+        variants = {"base": lambda: wrk()[1], "ours": lambda: traced("requests"), "all": traced}
+        rate, notes = compare(bench, variants, max)
     drop = {name: 100 * (1 - rate[name] / rate["base"]) for name in rate if name != "base"}
     row = {
         "what": "nginx + wrk throughput lost, both ends traced",
@@ -219,6 +230,38 @@ def requests(bench):
                      f"at the client {seen['client']:.0f}")
     notes.extend(told)
     return row
+
+
+def request_storm(bench):
+    """As in the row before, with every probe on and a budget: what is left once it has settled."""
+    port, server = machine.free_port(), "http_server_request_duration_seconds_count"
+    pairs, notes = [], []
+
+    def work(nginx, wrk):
+        return Work(nginx.stub(), nginx.cpu_seconds() + machine.Target(wrk, 0).cpu_seconds(), time.monotonic())
+
+    def undisturbed(nginx):
+        with machine.daemon(*wrk_command(port, SETTLE + MEASURE)) as wrk:
+            time.sleep(0.5)
+            before = work(nginx, wrk)
+            time.sleep(MEASURE / 2)
+            return work(nginx, wrk).since(before)
+
+    with nginx_server(port) as nginx:
+        for number in range(bench.repetitions):
+            without = undisturbed(nginx)
+            with bench.agent(flags=BUDGET) as target, machine.daemon(*wrk_command(port, SETTLE + 2 * MEASURE)) as wrk:
+                time.sleep(SETTLE)
+                served, counted = nginx.stub(), target.scrape().sum(server, comm="nginx")
+                before, own = work(nginx, wrk), target.cpu_seconds()
+                time.sleep(MEASURE)
+                with_us, own = work(nginx, wrk).since(before), target.cpu_seconds() - own
+                page = target.scrape()
+                served = nginx.stub() - served
+                counted = page.sum(server, comm="nginx") - counted
+            pairs.append((between(without, undisturbed(nginx)), with_us, own))
+            notes.append(f"{settled_note(page, number + 1)}; requests as counted at the server {100 * (counted / served - 1):+.1f} %")
+    return loss_row("nginx + wrk storm, lost with --budget=1%", "req/s", pairs, notes)
 
 
 def scrape(bench):
@@ -343,6 +386,11 @@ ROWS = {
     "requests": requests,
     "redis": redis,
     "postgresql": postgresql,
+    "syscall_storm": syscall_storm,
+    "switch_storm": switch_storm,
+    "request_storm": request_storm,
+    "floor": floor,
+    "overhead": overhead,
     "scrape": scrape,
     "start": start,
     "scale": scale,
