@@ -41,7 +41,8 @@ struct kept {
 
 	/* while windows are in force */
 	bool is_windowed, is_open;
-	uint64_t next_ns; /* to open or to close */
+	uint64_t
+		next_ns; /* to open or to close; where connections are sampled: to turn to others */
 	uint64_t opened_ns;
 	uint64_t slot_ns; /* when its slot begins */
 	struct kept_cpu *cpu;
@@ -69,6 +70,17 @@ struct budget_keeper {
 static inline const struct probe_economy *economy_of(const struct kept *kept)
 {
 	return &probe_description(kept->probe)->economy;
+}
+
+static inline double budget_pass_ns(const struct probe_economy *economy)
+{
+	return economy->pass_ns ? economy->pass_ns : BUDGET_PASS_NS;
+}
+
+/* Does something now and then as long as its plan is in force, at next_ns. */
+static inline bool is_timed(const struct kept *kept)
+{
+	return kept->is_windowed || (economy_of(kept)->by_connection && kept->plan.shift);
 }
 
 static inline const char *name_of(const struct kept *kept)

@@ -15,6 +15,8 @@
 #define NOT_YET	 1 /* a window that has ended before it began */
 #define MEASURED 4 /* in one window of so many */
 #define BUSY	 0.95 /* of the time: as good as all of it */
+/* Where connections are sampled: for how long it is some connections' turn. */
+#define TURN_NS (NS_PER_S / 4)
 
 /* ---- lanes ---- */
 
@@ -26,6 +28,13 @@ static void set_lanes(const struct budget_keeper *keeper, struct kept *kept, uns
 		kept->lanes[cpu].window_ends_ns = 0;
 		kept->lanes[cpu].spread = (2U << shift) - 2;
 	}
+}
+
+static void turn_to_others(const struct budget_keeper *keeper, struct kept *kept)
+{
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++)
+		kept->lanes[cpu].turn++;
+	kept->next_ns = log_clock_ns() + TURN_NS;
 }
 
 uint64_t budget_count_events(const struct budget_keeper *keeper, const struct kept *kept)
@@ -97,7 +106,7 @@ double budget_event_ns(const struct budget_keeper *keeper, const struct kept *ke
 {
 	unsigned hooks = economy_of(kept)->hooks_per_event;
 
-	return keeper->floor.dispatch_ns * (hooks ? hooks : 1) + BUDGET_PASS_NS +
+	return keeper->floor.dispatch_ns * (hooks ? hooks : 1) + budget_pass_ns(economy_of(kept)) +
 	       kept->record_ns / (1U << shift);
 }
 
@@ -274,7 +283,7 @@ void budget_arm_timer(const struct budget_keeper *keeper)
 	uint64_t next_ns = UINT64_MAX;
 
 	for (size_t i = 0; i < keeper->n; i++)
-		if (keeper->kept[i].is_windowed && keeper->kept[i].next_ns < next_ns)
+		if (is_timed(&keeper->kept[i]) && keeper->kept[i].next_ns < next_ns)
 			next_ns = keeper->kept[i].next_ns;
 	if (next_ns != UINT64_MAX)
 		when.it_value = (struct timespec){ (time_t)(next_ns / NS_PER_S),
@@ -294,9 +303,11 @@ void budget_turn_windows(void *context)
 	for (size_t i = 0; i < keeper->n; i++) {
 		struct kept *kept = &keeper->kept[i];
 
-		if (!kept->is_windowed || kept->next_ns > log_clock_ns())
+		if (!is_timed(kept) || kept->next_ns > log_clock_ns())
 			continue;
-		if (kept->is_open)
+		if (!kept->is_windowed)
+			turn_to_others(keeper, kept);
+		else if (kept->is_open)
 			close_window(keeper, kept);
 		else
 			open_window(keeper, kept);
@@ -340,6 +351,7 @@ void budget_apply_plan(struct budget_keeper *keeper, struct kept *kept,
 	if (kept->is_windowed)
 		end_windows(kept);
 	set_lanes(keeper, kept, plan->shift);
+	kept->next_ns = log_clock_ns() + TURN_NS;
 	if (plan->detached && kept->attached_since_ns)
 		take_away(kept);
 	else if (!plan->detached && !kept->attached_since_ns)

@@ -24,6 +24,7 @@
 #include "requests_rows.bpf.h"
 #include "requests_connection.bpf.h"
 #include "requests_names.bpf.h"
+#include "requests_sample.bpf.h"
 #include "requests_streams.bpf.h"
 #include "requests_waits.bpf.h"
 
@@ -120,7 +121,7 @@ static __always_inline void finish(struct connection *connection, __u64 end_ns,
 		return;
 	duration_ns = end_ns > start_ns ? end_ns - start_ns : 0;
 	slot = forget_path(connection, hist3_slot(duration_ns));
-	record_duration(row, duration_ns, slot);
+	record_duration(row, duration_ns, slot, connection->weight);
 	if (connection->response_started) {
 		first_byte_ns = connection->first_byte_ns > start_ns
 					? connection->first_byte_ns - start_ns
@@ -129,7 +130,7 @@ static __always_inline void finish(struct connection *connection, __u64 end_ns,
 			slot = requests_coarse_slot(slot);
 		else
 			slot = forget_path(connection, hist_slot(first_byte_ns));
-		record_first_byte(row, first_byte_ns, slot);
+		record_first_byte(row, first_byte_ns, slot, connection->weight);
 	}
 	explain(connection, pending, duration_ns, outcome);
 	connection->response_started = 0;
@@ -184,7 +185,7 @@ static __always_inline void keep_line(struct connection *connection, const struc
 static __always_inline int request_started(struct connection *connection, struct work *work)
 {
 	__u64 start_ns = connection->request.began_ns ?: work->now_ns;
-	__u32 epoch = work->now_ns >> ENTITY_EPOCH_SHIFT;
+	__u16 epoch = work->now_ns >> ENTITY_EPOCH_SHIFT;
 	__u8 n = connection->tail - connection->head;
 
 	connection->request.began_ns = 0;
@@ -202,6 +203,14 @@ static __always_inline int request_started(struct connection *connection, struct
 		finish_lost_response(connection);
 		connection->response.phase = HTTP1_START;
 		n = 0;
+	}
+	connection->turn = TURN_NOW;
+	if (!n) {
+		connection->weight = work->weight;
+		if (!work->weight) {
+			connection->turn = TURN_OVER;
+			return 1;
+		}
 	}
 	/* Once one is not tracked, none is until all are answered: their order is all that pairs them. */
 	if (n == PENDING_MAX || connection->untracked) {
@@ -409,20 +418,27 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	struct connection *connection;
 	struct http1_stream *stream;
 	struct work *work;
+	struct budget_lane *lane;
 	struct walk walk;
+	__u32 weight;
 	bool is_lost = false;
 
 	if (!is_tcp(sk)) {
 		datagram_moved(sk, size, is_send, readable);
 		return;
 	}
-	budget_count();
+	lane = budget_count();
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection) {
 		connection = connection_new(sk, size, is_send);
 		if (!connection)
 			return;
 	}
+	weight = sample_weight(lane, sk);
+	if (!weight && sample_leaves(connection))
+		return;
+	if (weight && connection->turn == TURN_OVER)
+		sample_joins(connection);
 	if (connection->role >= ROLE_IGNORED)
 		goto count;
 	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
@@ -430,6 +446,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		return;
 	work->now_ns = tcp_clock_ns(sk);
 	work->sk = (__u64)sk;
+	work->weight = weight;
 	if (connection->role == ROLE_UNDECIDED) {
 		__u8 role = is_send ? ROLE_CLIENT : ROLE_SERVER;
 
@@ -441,6 +458,8 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		work->is_response = is_send == (connection->role == ROLE_SERVER);
 	}
 	if (work->is_response) {
+		if (connection->turn == TURN_BEGAN)
+			goto count; /* to a request that was not seen */
 		stream = &connection->response;
 		is_lost = connection->response_lost;
 	} else {
@@ -485,12 +504,14 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		stream->began_ns = work->now_ns;
 count:
 	if (connection->role <= ROLE_CLIENT)
-		count_bytes(connection->entity, is_lost ? PROTOCOL_HTTP_UNPARSED : PROTOCOL_HTTP,
-			    size);
+		count_bytes(connection->entity,
+			    is_lost && connection->turn != TURN_BEGAN ? PROTOCOL_HTTP_UNPARSED
+								      : PROTOCOL_HTTP,
+			    (__u64)size * weight);
 	else if (connection->role == ROLE_STREAM)
 		stream_moved(sk, connection, size, is_send, readable);
 	else
-		count_bytes(connection->entity, PROTOCOL_UNKNOWN, size);
+		count_bytes(connection->entity, PROTOCOL_UNKNOWN, (__u64)size * (weight ?: 1));
 }
 
 enum response_end {
@@ -633,6 +654,7 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct requests_in_flight *row;
 	__u32 entity;
 	__u64 start_ns;
+	__u32 times;
 	__u8 n;
 
 	if (!sk)
@@ -655,9 +677,10 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!row)
 		return 0;
 	start_ns = connection->pending[connection->head & (PENDING_MAX - 1)] >> 4;
+	times = (n + connection->untracked) * connection->weight;
 	if (connection->role == ROLE_SERVER)
-		note_in_flight(row, REQUESTS_SERVER, start_ns, n + connection->untracked);
+		note_in_flight(row, REQUESTS_SERVER, start_ns, times);
 	else
-		note_in_flight(row, REQUESTS_CLIENT, start_ns, n + connection->untracked);
+		note_in_flight(row, REQUESTS_CLIENT, start_ns, times);
 	return 0;
 }

@@ -28,6 +28,12 @@ enum connection_role {
 	ROLE_STREAM, /* speaks something else: see requests_streams.bpf.h */
 };
 
+enum connection_turn {
+	TURN_NOW,
+	TURN_OVER, /* it has not been looked at since */
+	TURN_BEGAN, /* and no request has since */
+};
+
 struct connection {
 	struct http1_stream request;
 	struct http1_stream response;
@@ -40,8 +46,8 @@ struct connection {
 	__u32 row; /* … and its row */
 	__u32 row_generation;
 	__u32 entity;
-	__u32 entity_epoch; /* when that was found */
 	__u32 slot; /* see forget_path() */
+	__u16 entity_epoch; /* when that was found */
 	/* Calls yet to look at before the connection is ignored; 0 once a response started. */
 	__u16 attempts_left;
 	__u16 untracked; /* requests beyond PENDING_MAX */
@@ -58,6 +64,9 @@ struct connection {
 	 */
 	__u8 early : 1;
 	__u8 midway : 1; /* its beginning was not seen */
+	/* While connections are sampled, see requests_sample.bpf.h: */
+	__u8 turn; /* enum connection_turn */
+	__u8 weight; /* for how many its pending requests stand */
 };
 /* With the kernel's 72 bytes, an allocation of 512. */
 _Static_assert(sizeof(struct connection) <= 440, "connections would take 1 KiB each");
@@ -80,7 +89,8 @@ struct work {
 	__u32 n_before; /* bytes of the calls before it that belong to it: `carried` of the request */
 	__u32 entity;
 	__u32 from_client;
-	__u32 pad;
+	/* of one that is HTTP/1's */
+	__u32 weight; /* for how many a request stands that starts in it; 0: it is not to be looked at */
 };
 
 struct {

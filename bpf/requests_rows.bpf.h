@@ -58,27 +58,29 @@ static __always_inline void raise(__u64 *max, __u64 value)
 		*max = value; /* lanes shared: the larger of two at once may lose */
 }
 
-/* slot: hist3_slot(ns), and hist_slot(ns) in the next function. */
-static __always_inline void record_duration(struct requests_row *row, __u64 ns, __u64 slot)
+/* Of as many as it stands for. slot: hist3_slot(ns), and hist_slot(ns) in the next function. */
+static __always_inline void record_duration(struct requests_row *row, __u64 ns, __u64 slot,
+					    __u32 times)
 {
 	__u32 bucket;
 
 	slot = at_most(slot, HIST3_SLOTS - 1);
-	add(&row->slots[slot], 1);
+	add(&row->slots[slot], times);
 	bucket = settings.bounds_below[slot];
 	if (bucket <= REQUESTS_BOUNDS)
 		bucket += ns > settings.bounds_ns[bucket];
 	if (bucket <= REQUESTS_BOUNDS)
-		add(&row->classic[bucket], 1);
-	add(&row->sum_ns, ns);
+		add(&row->classic[bucket], times);
+	add(&row->sum_ns, ns * times);
 	raise(&row->max_ns, ns);
 }
 
-static __always_inline void record_first_byte(struct requests_row *row, __u64 ns, __u64 slot)
+static __always_inline void record_first_byte(struct requests_row *row, __u64 ns, __u64 slot,
+					      __u32 times)
 {
 	slot = at_most(slot, HIST_SLOTS - 1);
-	add(&row->first_byte.slots[slot], 1);
-	add(&row->first_byte.sum_ns, ns);
+	add(&row->first_byte.slots[slot], times);
+	add(&row->first_byte.sum_ns, ns * times);
 	raise(&row->first_byte.max_ns, ns);
 }
 

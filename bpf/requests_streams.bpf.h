@@ -61,7 +61,7 @@ static __always_inline void stream_moved(struct sock *sk, struct connection *con
 {
 	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
 	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	__u32 epoch;
+	__u16 epoch;
 	bool is_new = !stream;
 
 	if (!work)

@@ -52,8 +52,8 @@ struct hook {
 };
 
 /*
- * What the budget (agent/budget.h) may do to a probe that costs too much, which has a map `budget_lanes`
- * (bpf/lib/budget.bpf.h) then. Its hooks that are `hot` are attached part of the time: those of one probe together, the
+ * What a probe with a map `budget_lanes` (bpf/lib/budget.bpf.h) costs, and what the budget (agent/budget.h) may do to one that costs
+ * too much: nothing, if it neither samples nor has hot hooks. Its hooks that are `hot` are attached part of the time: those of one probe together, the
  * last of the table first, detached from the first on; the probe must bear what it misses meanwhile.
  */
 struct probe_economy {
@@ -61,7 +61,10 @@ struct probe_economy {
 	unsigned max_shift; /* it can record one event in 2^max_shift; 0: it cannot sample */
 	unsigned hooks_per_event; /* tracepoints that fire for each event in its lanes; 0 as 1 */
 	bool is_call; /* an event is a system call, of whatever kind: the agent can make some to see what they cost */
+	/* It samples connections, each in its turn, not events: see bpf/requests_sample.bpf.h. */
+	bool by_connection;
 	unsigned typical_ns; /* of a recorded event, where the kernel does not let us measure */
+	unsigned pass_ns; /* of one that is let pass; 0: as little as can be */
 };
 
 struct probe_desc {

@@ -628,5 +628,9 @@ const struct probe_desc probe_requests = {
 	.collect = requests_collect,
 	.forget_entity = requests_forget_entity,
 	.destroy = requests_destroy,
-	.economy = { .value = 4, .typical_ns = 300 },
+	.economy = { .value = 4,
+		     .max_shift = 5,
+		     .by_connection = true,
+		     .typical_ns = 300,
+		     .pass_ns = 25 },
 };

@@ -273,6 +273,7 @@ struct in6_addr {
 };
 
 struct sock_common {
+	unsigned int skc_hash;
 	__u16 skc_num; /* local port, in host order */
 	__be16 skc_dport;
 	__be32 skc_daddr;

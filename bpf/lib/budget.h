@@ -31,7 +31,8 @@ struct budget_lane {
 	__u32 last_pid, last_switches; /* of the thread of the last one recorded; 0: of nobody's */
 	/* events in a row, and how long they took: since the agent cleared them */
 	__u64 paced_events, paced_ns;
-	__u32 pad[12];
+	__u32 turn; /* where connections are sampled: whose turn it is */
+	__u32 pad[11];
 };
 _Static_assert(sizeof(struct budget_lane) == 128, "two cache lines");
 

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Which connections are looked at while the budget asks for less: a part of them, each in its turn, for as long as the agent says
+ * (struct budget_lane, `turn`). A request is recorded when it starts in a turn of its connection, and then stands for as
+ * many as there are turns: however long it takes, as its end is waited for. Other calls of a connection cost
+ * two look-ups.
+ *
+ * What is new to us is always looked at, until it is known what it speaks; and so is all that is not HTTP/1: its decoders cannot
+ * do with a part. What is sent again by two directions at once is as in requests.bpf.c.
+ */
+#ifndef LEADLINE_REQUESTS_SAMPLE_BPF_H
+#define LEADLINE_REQUESTS_SAMPLE_BPF_H
+
+#include "vmlinux.h"
+#include "lib/budget.bpf.h"
+#include "requests_connection.bpf.h"
+
+/* For how many connections this one stands now: 1 when all are looked at, 0 when it is not its turn. */
+static __always_inline __u32 sample_weight(const struct budget_lane *lane, const struct sock *sk)
+{
+	__u32 weight;
+
+	if (!lane || !lane->spread)
+		return 1;
+	weight = lane->weight; /* a power of two */
+	/* The kernel's hash of both addresses, salted, stays as long as the connection does. */
+	return (sk->__sk_common.skc_hash + lane->turn) & (weight - 1) ? 0 : weight;
+}
+
+/*
+ * It is not its turn: is there nothing to be waited for? Requests that overlap are not waited for: on such a connection there would
+ * always be one.
+ */
+static __always_inline bool sample_leaves(struct connection *connection)
+{
+	__u8 n = connection->tail - connection->head;
+
+	if (connection->role == ROLE_IGNORED)
+		return true;
+	if (connection->role > ROLE_CLIENT || (n == 1 && !connection->response_lost))
+		return false;
+	connection->turn = TURN_OVER;
+	return true;
+}
+
+/* It is its turn again. What is under way began unseen: the start of the next request is looked for. */
+static __always_inline void sample_joins(struct connection *connection)
+{
+	connection->turn = TURN_BEGAN;
+	connection->request_lost = 1;
+	connection->response_lost = 0;
+	connection->response_started = 0;
+	connection->early = 0;
+	connection->head = connection->tail;
+	connection->untracked = 0;
+	connection->request.n_carried = connection->response.n_carried = 0;
+	connection->request.began_ns = connection->response.began_ns = 0;
+	connection->request.phase = connection->response.phase = HTTP1_START;
+}
+
+#endif

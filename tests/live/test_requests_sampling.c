@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Requests within a budget, on the running kernel: a storm on many kept connections is estimated from a part of them, whose turn it
+ * is; what is recorded once it is over, on the same connections, is exact again. Root. No speed is asserted.
+ */
+#include <math.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <time.h>
+#include "tests/harness/dialogue.h"
+#include "tests/harness/harness.h"
+
+#define SERVER	    "http_server_request_duration_seconds"
+#define CLIENT	    "http_client_request_duration_seconds"
+#define CONNECTIONS 64
+#define EXACT	    997
+/* A whole number of rounds in which each connection has its turn, one in 32 at most. */
+#define SECONDS	  16
+#define TOLERANCE 0.3
+
+enum command {
+	STORM,
+	PAUSE,
+	COUNTED,
+};
+
+struct talk {
+	volatile uint64_t command, requests; /* enum command; made so far */
+};
+
+static const char request[] = "GET /of/a/storm HTTP/1.1\r\nHost: storm\r\n\r\n";
+static const char response[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
+
+static void exchange(int client, int server)
+{
+	char buffer[256];
+
+	MUST(send(client, request, sizeof(request) - 1, 0));
+	MUST(recv(server, buffer, sizeof(buffer), 0));
+	MUST(send(server, response, sizeof(response) - 1, 0));
+	MUST(recv(client, buffer, sizeof(buffer), 0));
+}
+
+/* Both ends of all connections in one thread: a request is always answered before the next is made. */
+static int talk(void *argument, void *shared)
+{
+	struct talk *state = shared;
+	int client[CONNECTIONS], server[CONNECTIONS], port, listener;
+	const struct timespec moment = { .tv_nsec = 10000000 };
+
+	listener = listen_on_loopback(AF_INET, &port);
+	for (int i = 0; i < CONNECTIONS; i++) {
+		const int on = 1;
+
+		client[i] = connect_to_loopback(AF_INET, port);
+		server[i] = (int)MUST(accept(listener, NULL, NULL));
+		MUST(setsockopt(client[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)));
+	}
+	while (state->command != COUNTED) {
+		if (state->command == PAUSE) {
+			nanosleep(&moment, NULL);
+			continue;
+		}
+		for (int i = 0; i < CONNECTIONS; i++)
+			exchange(client[i], server[i]);
+		state->requests += CONNECTIONS;
+	}
+	for (int i = 0; i < EXACT; i++)
+		exchange(client[i % CONNECTIONS], server[i % CONNECTIONS]);
+	(void)argument;
+	return 0;
+}
+
+static double sampling_ratio(struct leadline *leadline)
+{
+	struct page *page = leadline_scrape(leadline);
+	double ratio = metric_value(page, "leadline_sampling_ratio", "probe", "requests", NULL);
+
+	page_free(page);
+	return ratio;
+}
+
+static bool ratio_is(struct leadline *leadline, double least, double most)
+{
+	double ratio;
+
+	pause_seconds(1); /* asked seldom: answering takes of the budget */
+	ratio = sampling_ratio(leadline);
+	return ratio >= least && ratio <= most;
+}
+
+struct counts {
+	double made, server, client;
+};
+
+static struct counts count(struct leadline *leadline, const struct workload *workload)
+{
+	const struct talk *state = workload->shared;
+	struct counts counts = { .made = (double)state->requests / 2 };
+	struct page *page = leadline_scrape(leadline);
+
+	counts.made += (double)state->requests / 2;
+	counts.server = metric_histogram(page, SERVER, "comm", workload->comm, NULL).count;
+	counts.client = metric_histogram(page, CLIENT, "comm", workload->comm, NULL).count;
+	for (size_t i = 0; i < page->n_samples; i++) {
+		const struct page_sample *sample = &page->samples[i];
+
+		if (!strcmp(sample->name, "leadline_probe_lost_total") &&
+		    !strcmp(sample_label(sample, "probe"), "requests") &&
+		    strcmp(sample_label(sample, "reason"), "recursion") != 0)
+			assert_float_equal(sample->value, 0, 0);
+	}
+	page_free(page);
+	return counts;
+}
+
+static void a_storm_is_estimated_and_then_exact_again(void **state)
+{
+	const char *directory = temporary_directory();
+	const char *path = write_file(directory, "leadline.yaml", "budget: 0.2%\n");
+	const char *const flags[] = { "--config", path, "--max_age=0s", NULL };
+	struct leadline *leadline = leadline_start_only("requests", flags);
+	struct workload *workload = workload_start("talk", -1, talk, NULL);
+	struct talk *shared = workload->shared;
+	struct counts before, after;
+	double made, server, client;
+
+	workload_release(workload);
+	assert_true(WAIT_UNTIL(ratio_is(leadline, 1.0 / 32, 0.5), 20));
+	before = count(leadline, workload);
+	sleep(SECONDS); /* the workload itself: so many turns are enough for an estimate */
+	after = count(leadline, workload);
+	made = after.made - before.made;
+	server = after.server - before.server;
+	client = after.client - before.client;
+	printf("# %.0f requests, counted at the server %+.1f %%, at the client %+.1f %%\n", made,
+	       100 * (server / made - 1), 100 * (client / made - 1));
+	assert_true(fabs(server / made - 1) < TOLERANCE);
+	assert_true(fabs(client / made - 1) < TOLERANCE);
+
+	/* Others on the host may make requests, too: the limit is taken away, not waited for. */
+	shared->command = PAUSE;
+	write_file(directory, "leadline.yaml", "budget: 0\n");
+	assert_int_equal(kill(leadline->pid, SIGHUP), 0);
+	assert_true(WAIT_UNTIL(ratio_is(leadline, 1, 1), 10));
+	before = count(leadline, workload);
+	shared->command = COUNTED;
+	workload_finish(workload, 20);
+	after = count(leadline, workload);
+	assert_float_equal(after.server - before.server, EXACT, 0);
+	assert_float_equal(after.client - before.client, EXACT, 0);
+	leadline_stop(leadline);
+	(void)state;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HARNESS_TEST(a_storm_is_estimated_and_then_exact_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
