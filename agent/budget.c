@@ -8,7 +8,7 @@
 
 /* A step back is taken when things would fit into this much of the budget: else the next gust undoes it. */
 #define HEADROOM 0.7
-/* Of the budget that probes may use, however much the agent itself takes. */
+/* Of the budget that probes may use, however much is taken by what cannot be had for less: the agent itself, hooks that must stay. */
 #define PROBES_LEAST_SHARE 0.25
 /* A step back counts as hasty when it is undone within so many readings; without one for so many, patience is as at first. */
 #define HASTY	    30
@@ -153,6 +153,27 @@ static size_t least_valuable(const struct budget *budget, const struct proposal 
 	return found;
 }
 
+/* What probes cost at least, that cannot be taken apart further: to give up others for it would help nobody. */
+static double least_cost(const struct budget *budget)
+{
+	double least = 0;
+
+	for (size_t i = 0; i < budget->n; i++) {
+		const struct kept_probe *probe = &budget->probes[i];
+
+		if (!probe->terms.can_pause)
+			least += cost_at(budget, probe, probe->terms.max_shift);
+	}
+	return least;
+}
+
+static double allowance_of(const struct budget *budget, double share)
+{
+	double least = least_cost(budget), floor = budget->limit * PROBES_LEAST_SHARE;
+
+	return fmax((budget->limit - budget->own) * share, least + floor * share);
+}
+
 static void propose(const struct budget *budget, double allowance, struct proposal *proposal)
 {
 	size_t i;
@@ -240,7 +261,7 @@ static void take_reading(struct budget *budget, struct kept_probe *probe,
 void budget_read(struct budget *budget, double seconds, double own_seconds,
 		 const struct budget_reading readings[])
 {
-	double own = own_seconds / (seconds * budget->cpus), total = own, allowance;
+	double own = own_seconds / (seconds * budget->cpus), total = own;
 	struct proposal right, relaxed;
 
 	for (size_t i = 0; i < budget->n; i++) {
@@ -255,9 +276,8 @@ void budget_read(struct budget *budget, double seconds, double own_seconds,
 	budget->own += SMOOTHING * (own - budget->own);
 	budget->cost += SMOOTHING * (total - budget->cost);
 
-	allowance = fmax(budget->limit - budget->own, budget->limit * PROBES_LEAST_SHARE);
-	propose(budget, allowance, &right);
-	propose(budget, allowance * HEADROOM, &relaxed);
+	propose(budget, allowance_of(budget, 1), &right);
+	propose(budget, allowance_of(budget, HEADROOM), &relaxed);
 	for (size_t i = 0; i < budget->n; i++)
 		decide(&budget->probes[i], right.level[i], relaxed.level[i]);
 }

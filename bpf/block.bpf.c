@@ -12,6 +12,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -232,6 +233,7 @@ int BPF_PROG(block_complete, struct request *rq, int error, unsigned int nr_byte
 	struct gendisk *disk = disk_of(rq);
 	struct block_row *row;
 
+	budget_count();
 	/*
 	 * No bytes of a read or write: nothing has been done yet, or it is the end of a sequence of flushes
 	 * around a write, all of which have completed on their own. No disk: an administrative queue.
@@ -260,6 +262,7 @@ int BPF_PROG(block_issue, struct request *rq)
 {
 	__u64 key = (__u64)rq, now;
 
+	budget_count();
 	if (!keep_issue_times)
 		return 0;
 	now = bpf_ktime_get_ns();

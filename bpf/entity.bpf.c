@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include "lib/cgroup.bpf.h"
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -261,6 +262,7 @@ int entity_pass(struct bpf_iter__task *ctx)
 SEC("tp_btf/task_newtask")
 int BPF_PROG(entity_newtask, struct task_struct *task)
 {
+	budget_count();
 	adopt_task(task);
 	return 0;
 }
@@ -275,6 +277,7 @@ static __always_inline bool has_other_threads(struct task_struct *task)
 SEC("tp_btf/task_rename")
 int BPF_PROG(entity_rename, struct task_struct *task, const char *comm)
 {
+	budget_count();
 	if (task->pid != task->tgid)
 		return 0;
 	refresh_task(task, comm);
@@ -286,6 +289,7 @@ int BPF_PROG(entity_rename, struct task_struct *task, const char *comm)
 SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(entity_attach, struct cgroup *cgroup, const char *path, struct task_struct *task)
 {
+	budget_count();
 	refresh_task(task, NULL);
 	if (has_other_threads(task))
 		request_refresh();
@@ -298,6 +302,7 @@ int BPF_PROG(entity_group_rename, struct cgroup *cgroup, const char *path)
 {
 	struct entity_globals *globals = bpf_map_lookup_elem(&entity_globals, &(__u32){ 0 });
 
+	budget_count();
 	if (globals)
 		__sync_fetch_and_add(&globals->renames, 1);
 	request_refresh();
@@ -309,6 +314,7 @@ int BPF_PROG(entity_exit, struct task_struct *task)
 {
 	struct task_state *state = task_state_of(task);
 
+	budget_count();
 	if (state)
 		count_thread(state->entity, -1);
 	return 0;

@@ -13,11 +13,14 @@
  * A busy network makes some hundred thousand soft interrupts a second, each shorter than twenty of these hooks: of those
  * that come in quick succession one in IRQ_SOFT_SAMPLE is timed and stands for all since the one before. Counts are exact
  * (but for those yet to be stood for), times estimated.
+ *
+ * The budget may take all hooks away for a while: then each that is seen stands for as many more as its lane says.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -124,6 +127,7 @@ static __always_inline void hard_begins(void)
 {
 	struct cpu_state *cpu = this_cpu();
 
+	budget_count();
 	if (cpu)
 		cpu->hard_began_ns = bpf_ktime_get_ns();
 }
@@ -131,23 +135,27 @@ static __always_inline void hard_begins(void)
 static __always_inline void hard_ends(__u32 irq, struct irqaction *action)
 {
 	struct cpu_state *cpu = this_cpu();
+	struct budget_lane *lane = budget_lane();
 	struct irq_stolen_row *stolen;
 	struct irq_hard_row *row;
-	__u64 ns;
+	__u64 ns, began_ns;
 
-	if (!cpu || !cpu->hard_began_ns)
+	if (!cpu || !cpu->hard_began_ns || !lane)
 		return;
-	ns = bpf_ktime_get_ns() - cpu->hard_began_ns;
+	began_ns = cpu->hard_began_ns;
 	cpu->hard_began_ns = 0;
+	if (began_ns < lane->window_began_ns)
+		return;
+	ns = bpf_ktime_get_ns() - began_ns;
 	cpu->hard_ns += ns;
 	row = row_of_this_cpu(&irq_hard_rows, settings.handlers, handler_row(irq, action));
 	if (row) {
-		row->ns += ns;
-		row->count++;
+		row->ns += ns * lane->weight;
+		row->count += lane->weight;
 	}
 	stolen = victim_row();
 	if (stolen)
-		stolen->hard_ns += ns;
+		stolen->hard_ns += ns * lane->weight;
 }
 
 SEC("tp_btf/irq_handler_entry")
@@ -180,7 +188,7 @@ int BPF_PROG(irq_timer_exit)
 
 static __always_inline __u32 row_of_vector(unsigned int vector)
 {
-	return vector < IRQ_SOFT_OTHER ? vector : IRQ_SOFT_OTHER;
+	return at_most(vector, IRQ_SOFT_OTHER);
 }
 
 SEC("tp_btf/softirq_entry")
@@ -189,6 +197,7 @@ int BPF_PROG(irq_soft_entry, unsigned int vector)
 	struct cpu_state *cpu = this_cpu();
 	struct soft_state *soft;
 
+	budget_count();
 	if (!cpu)
 		return 0;
 	soft = &cpu->soft[row_of_vector(vector)];
@@ -207,17 +216,23 @@ int BPF_PROG(irq_soft_exit, unsigned int vector)
 {
 	struct cpu_state *cpu = this_cpu();
 	struct irq_stolen_row *stolen;
+	struct budget_lane *lane;
 	struct soft_state *soft;
 	struct hist *duration;
-	__u64 now, ns, hard_ns;
+	__u64 now, ns, hard_ns, began_ns;
 	__u32 row, times;
 
 	if (!cpu || !cpu->soft_began_ns)
 		return 0;
-	now = bpf_ktime_get_ns();
-	ns = now - cpu->soft_began_ns;
-	hard_ns = cpu->hard_ns - cpu->hard_ns_before;
+	began_ns = cpu->soft_began_ns;
 	cpu->soft_began_ns = 0;
+	lane = budget_lane();
+	/* That one ended while the hooks were away. */
+	if (!lane || began_ns < lane->window_began_ns)
+		return 0;
+	now = bpf_ktime_get_ns();
+	ns = now - began_ns;
+	hard_ns = cpu->hard_ns - cpu->hard_ns_before;
 	ns = ns > hard_ns ? ns - hard_ns : 0;
 
 	row = row_of_vector(vector);
@@ -227,6 +242,7 @@ int BPF_PROG(irq_soft_exit, unsigned int vector)
 	soft->to_skip =
 		now - soft->timed_ns < (__u64)times * IRQ_SOFT_RARE_NS ? IRQ_SOFT_SAMPLE - 1 : 0;
 	soft->timed_ns = now;
+	times *= lane->weight;
 
 	duration = row_of_this_cpu(&irq_soft_rows, IRQ_SOFT_COUNT, row);
 	if (duration)

@@ -14,6 +14,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -85,6 +86,7 @@ int memory_pass(struct bpf_iter__task *ctx)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(memory_exit, struct task_struct *task)
 {
+	budget_count();
 	settle(task);
 	return 0;
 }
@@ -138,24 +140,28 @@ static __always_inline int stall_ends(__u32 stall)
 SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
 int BPF_PROG(memory_direct_begin)
 {
+	budget_count();
 	return stall_begins();
 }
 
 SEC("tp_btf/mm_vmscan_direct_reclaim_end")
 int BPF_PROG(memory_direct_end)
 {
+	budget_count();
 	return stall_ends(MEMORY_STALL_DIRECT);
 }
 
 SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
 int BPF_PROG(memory_memcg_begin)
 {
+	budget_count();
 	return stall_begins();
 }
 
 SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
 int BPF_PROG(memory_memcg_end)
 {
+	budget_count();
 	return stall_ends(MEMORY_STALL_MEMCG);
 }
 
@@ -168,12 +174,14 @@ static __always_inline bool is_kernel_thread(void)
 SEC("tp_btf/mm_compaction_begin")
 int BPF_PROG(memory_compaction_begin)
 {
+	budget_count();
 	return is_kernel_thread() ? 0 : stall_begins();
 }
 
 SEC("tp_btf/mm_compaction_end")
 int BPF_PROG(memory_compaction_end)
 {
+	budget_count();
 	return is_kernel_thread() ? 0 : stall_ends(MEMORY_STALL_COMPACTION);
 }
 
@@ -204,6 +212,7 @@ static __always_inline int count_pause(long pause)
 SEC("tp_btf/balance_dirty_pages")
 int memory_dirty_pause(unsigned long long *arguments)
 {
+	budget_count();
 	return count_pause(arguments[6]);
 }
 
@@ -211,5 +220,6 @@ int memory_dirty_pause(unsigned long long *arguments)
 SEC("tp_btf/balance_dirty_pages")
 int memory_dirty_pause_12(unsigned long long *arguments)
 {
+	budget_count();
 	return count_pause(arguments[10]);
 }

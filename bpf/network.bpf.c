@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -171,6 +172,7 @@ static __always_inline void count_udp_drop(struct sock *sk, enum udp_drop_reason
 SEC("tp_btf/udp_fail_queue_rcv_skb")
 int BPF_PROG(udp_dropped, int error, struct sock *sk)
 {
+	budget_count();
 	if (error == -ENOMEM)
 		count_udp_drop(sk, UDP_DROP_RECEIVE_BUFFER);
 	else if (!settings.drops_name_socket)
@@ -319,6 +321,7 @@ int BPF_PROG(listen_state_changed, const struct sock *const_sk, const int from, 
 {
 	struct sock *sk = (struct sock *)const_sk;
 
+	budget_count();
 	if ((from != TCP_LISTEN && to != TCP_LISTEN) || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (to == TCP_LISTEN)
@@ -416,6 +419,7 @@ static __always_inline void note_dropper(struct sock *sk, struct sk_buff *skb, _
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(packet_dropped_by, struct sk_buff *skb, void *location, __u32 reason, struct sock *sk)
 {
+	budget_count();
 	count_drop(reason);
 	if (sk)
 		note_dropper(sk, skb, reason);
@@ -426,6 +430,7 @@ int BPF_PROG(packet_dropped_by, struct sk_buff *skb, void *location, __u32 reaso
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(packet_dropped, struct sk_buff *skb, void *location, __u32 reason)
 {
+	budget_count();
 	count_drop(reason);
 	return 0;
 }
@@ -434,6 +439,7 @@ int BPF_PROG(packet_dropped, struct sk_buff *skb, void *location, __u32 reason)
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(packet_dropped_unexplained, struct sk_buff *skb, void *location)
 {
+	budget_count();
 	count_drop(0);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -162,6 +163,7 @@ int BPF_PROG(process_exec, struct task_struct *task)
 {
 	struct process_row *row = row_of(entity_of(task));
 
+	budget_count();
 	if (row)
 		ROW_ADD_ATOMIC(row->execs, 1);
 	return 0;
@@ -171,6 +173,7 @@ int BPF_PROG(process_exec, struct task_struct *task)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task, bool group_dead)
 {
+	budget_count();
 	count_awaited_victim(task);
 	if (group_dead)
 		count_exit(task);
@@ -184,6 +187,7 @@ int BPF_PROG(process_exit, struct task_struct *task, bool group_dead)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit_by_live, struct task_struct *task)
 {
+	budget_count();
 	count_awaited_victim(task);
 	if (READ_ONLY(task_struct, task)->signal->live.counter == 0 &&
 	    mark_group(task, MARK_EXIT_COUNTED))
@@ -200,6 +204,7 @@ int BPF_PROG(process_signal, int number)
 {
 	struct process_row *row;
 
+	budget_count();
 	if (number == SIGKILL)
 		return 0;
 	row = row_of(entity_of(bpf_get_current_task_btf()));
@@ -214,6 +219,7 @@ int BPF_PROG(process_oom, struct task_struct *task)
 {
 	struct task_struct *current_task = bpf_get_current_task_btf();
 
+	budget_count();
 	count_oom_kill(task, entity_of(current_task), current_task);
 	return 0;
 }
@@ -225,6 +231,7 @@ int BPF_PROG(process_oom_by_pid, const int pid)
 	__u64 trigger_entity = entity_of(bpf_get_current_task_btf());
 	__u32 key = pid;
 
+	budget_count();
 	bpf_map_update_elem(&process_victims, &key, &trigger_entity, BPF_ANY);
 	return 0;
 }

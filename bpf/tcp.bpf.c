@@ -15,6 +15,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
@@ -350,6 +351,7 @@ int BPF_PROG(tcp_state_changed, const struct sock *const_sk, const int from, con
 	struct sock *sk = (struct sock *)const_sk;
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
+	budget_count();
 	if (!tcp) /* DCCP, SCTP, or the upper half of an MPTCP connection */
 		return 0;
 	if (to == TCP_SYN_SENT)
@@ -370,6 +372,7 @@ int BPF_PROG(tcp_socket_destroyed, struct sock *sk)
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 	struct socket_state *state = tcp ? find_state(sk) : NULL;
 
+	budget_count();
 	if (state && (state->phase == PHASE_CONNECTING || state->phase == PHASE_OPEN))
 		closed(state, sk, tcp, row_of(state));
 	return 0;
@@ -389,6 +392,7 @@ static __always_inline void count_reset(struct sock *sk, enum tcp_direction dire
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(tcp_reset_sent, const struct sock *sk)
 {
+	budget_count();
 	count_reset((struct sock *)sk, TCP_SENT);
 	return 0;
 }
@@ -396,6 +400,7 @@ int BPF_PROG(tcp_reset_sent, const struct sock *sk)
 SEC("tp_btf/tcp_receive_reset")
 int BPF_PROG(tcp_reset_received, struct sock *sk)
 {
+	budget_count();
 	count_reset(sk, TCP_RECEIVED);
 	return 0;
 }
@@ -407,6 +412,7 @@ int BPF_PROG(tcp_synack_retransmitted, const struct sock *const_sk)
 	struct socket_state *state = find_state(sk);
 	struct tcp_row *row = row_of(state);
 
+	budget_count();
 	if (row)
 		ROW_ADD_ATOMIC(row->retransmitted, 1);
 	/* Of a fast open, the kernel has added it to the connection's own total as well. */

@@ -14,31 +14,59 @@
 PROBE_SKELETON(irq)
 
 static const struct hook hooks[] = {
-	{ "hard entry",
-	  true,
-	  "hard interrupts",
-	  { { "irq_hard_entry", HOOK_TP_BTF, "irq_handler_entry", 0 } } },
-	{ "hard exit",
-	  true,
-	  "hard interrupts",
-	  { { "irq_hard_exit", HOOK_TP_BTF, "irq_handler_exit", 2 } } },
-	{ "soft entry",
-	  true,
-	  "soft interrupts",
-	  { { "irq_soft_entry", HOOK_TP_BTF, "softirq_entry", 0 } } },
-	{ "soft exit",
-	  true,
-	  "soft interrupts",
-	  { { "irq_soft_exit", HOOK_TP_BTF, "softirq_exit", 1 } } },
+	{
+		.name = "hard entry",
+		.required = true,
+		.provides = "hard interrupts",
+		.alternatives = {
+			{ "irq_hard_entry", HOOK_TP_BTF, "irq_handler_entry" },
+		},
+		.hot = true,
+	},
+	{
+		.name = "hard exit",
+		.required = true,
+		.provides = "hard interrupts",
+		.alternatives = {
+			{ "irq_hard_exit", HOOK_TP_BTF, "irq_handler_exit", .min_args = 2 },
+		},
+		.hot = true,
+	},
+	{
+		.name = "soft entry",
+		.required = true,
+		.provides = "soft interrupts",
+		.alternatives = {
+			{ "irq_soft_entry", HOOK_TP_BTF, "softirq_entry" },
+		},
+		.hot = true,
+	},
+	{
+		.name = "soft exit",
+		.required = true,
+		.provides = "soft interrupts",
+		.alternatives = {
+			{ "irq_soft_exit", HOOK_TP_BTF, "softirq_exit", .min_args = 1 },
+		},
+		.hot = true,
+	},
 #ifdef __x86_64__ /* elsewhere the timer is a line like others */
-	{ "timer entry",
-	  false,
-	  "the local timer's interrupts",
-	  { { "irq_timer_entry", HOOK_TP_BTF, "local_timer_entry", 0 } } },
-	{ "timer exit",
-	  false,
-	  "the local timer's interrupts",
-	  { { "irq_timer_exit", HOOK_TP_BTF, "local_timer_exit", 0 } } },
+	{
+		.name = "timer entry",
+		.provides = "the local timer's interrupts",
+		.alternatives = {
+			{ "irq_timer_entry", HOOK_TP_BTF, "local_timer_entry" },
+		},
+		.hot = true,
+	},
+	{
+		.name = "timer exit",
+		.provides = "the local timer's interrupts",
+		.alternatives = {
+			{ "irq_timer_exit", HOOK_TP_BTF, "local_timer_exit" },
+		},
+		.hot = true,
+	},
 #endif
 	{ .name = NULL },
 };
@@ -304,4 +332,5 @@ const struct probe_desc probe_irq = {
 	.collect = collect,
 	.forget_entity = forget_entity,
 	.destroy = destroy,
+	.economy = { .value = 2, .hooks_per_event = 2, .typical_ns = 120 },
 };

@@ -328,4 +328,5 @@ const struct probe_desc probe_memory = {
 	.collect = collect,
 	.forget_entity = forget_entity,
 	.destroy = destroy,
+	.economy = { .typical_ns = 250 },
 };

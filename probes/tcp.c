@@ -375,4 +375,5 @@ const struct probe_desc probe_tcp = {
 	.collect = collect,
 	.forget_entity = forget_entity,
 	.destroy = destroy,
+	.economy = { .typical_ns = 400 },
 };

@@ -12,6 +12,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 #include "bpf/irq.h"
+#include "bpf/lib/budget.h"
 #include "bpf/lib/task.h"
 #include "irq.skel.h"
 #include "tests/harness/dialogue.h"
@@ -451,11 +452,13 @@ static void set_sizes(struct irq_bpf *skeleton, unsigned cpus)
 	bpf_map__set_max_entries(skeleton->maps.irq_soft_rows, IRQ_SOFT_COUNT * cpus);
 	bpf_map__set_max_entries(skeleton->maps.irq_stolen_rows, 4 * cpus);
 	bpf_map__set_max_entries(skeleton->maps.irq_cpus, cpus);
+	bpf_map__set_max_entries(skeleton->maps.budget_lanes, cpus);
 }
 
 static void a_hard_one_within_a_soft_one_counts_once(void **state)
 {
 	const struct task_state entity_1 = { .entity = 1 };
+	const struct budget_lane exact = { .weight = 1 };
 	unsigned cpus = (unsigned)libbpf_num_possible_cpus(), row = 1, key;
 	struct irq_stolen_row stolen;
 	struct irq_hard_row hard;
@@ -472,6 +475,10 @@ static void a_hard_one_within_a_soft_one_counts_once(void **state)
 	attach_elsewhere(skeleton, links);
 	assert_int_equal(
 		bpf_map_update_elem(bpf_map__fd(skeleton->maps.irq_free), NULL, &row, BPF_ANY), 0);
+	for (unsigned cpu = 0; cpu < cpus; cpu++)
+		assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.budget_lanes), &cpu,
+						     &exact, BPF_ANY),
+				 0);
 	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skeleton->maps.task_states), &pidfd,
 					     &entity_1, BPF_ANY),

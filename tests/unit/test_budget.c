@@ -201,6 +201,35 @@ static void it_does_not_flap(void **state)
 	budget_free(budget);
 }
 
+/* A probe that samples, and costs more than the limit even so: to give up the others would not help. */
+static void others_do_not_pay_for_what_cannot_be_had_for_less(void **state)
+{
+	static const struct budget_terms sampling = {
+		.value = 4, .max_shift = 5, .dispatch_ns = 25, .record_ns = 300, .pass_ns = 25
+	};
+	struct budget *budget = budget_of(0.01);
+
+	for (int second = 0; second < 30; second++) {
+		const struct budget_plan *plan = budget_plan(budget, SWITCHES);
+		double attached = plan->detached ? 0 : ldexp(1, -(int)plan->halvings);
+		const struct budget_reading readings[PROBES] = {
+			{ .terms = sampling, .events = 800000, .attached_seconds = 1 },
+			{ .terms = terms[SWITCHES],
+			  .events = 200000 * attached,
+			  .attached_seconds = attached },
+		};
+
+		budget_read(budget, 1, 0, readings);
+	}
+	assert_int_equal(budget_plan(budget, CALLS)->shift, 5);
+	assert_true(budget_probe_cost(budget, CALLS) > 0.01);
+	assert_false(budget_plan(budget, SWITCHES)->detached);
+	assert_true(budget_plan(budget, SWITCHES)->halvings > 0);
+	assert_true(budget_probe_cost(budget, SWITCHES) < 0.0025);
+	budget_free(budget);
+	(void)state;
+}
+
 static void the_agents_own_time_leaves_less_for_probes(void **state)
 {
 	struct budget *budget = budget_of(0.01);
@@ -291,6 +320,7 @@ int main(void)
 		cmocka_unit_test(what_was_given_up_is_looked_at_again),
 		cmocka_unit_test(it_recovers_after_the_storm),
 		cmocka_unit_test(it_does_not_flap),
+		cmocka_unit_test(others_do_not_pay_for_what_cannot_be_had_for_less),
 		cmocka_unit_test(the_agents_own_time_leaves_less_for_probes),
 		cmocka_unit_test(windows_stand_for_all_the_time),
 		cmocka_unit_test(hooks_take_from_the_work_what_was_not_idle),
