@@ -76,6 +76,8 @@ struct probe_runs {
 	uint64_t runs, ns;
 };
 struct probe_runs probe_count_runs(struct probe *probe);
+/* The same of its i-th hook's program; zeroes for an iterator, which the agent runs itself. */
+struct probe_runs probe_count_hook_runs(const struct probe *probe, size_t i);
 
 uint64_t probe_events(const struct probe *probe);
 /* Calls back with each reason and its count, zeroes included, so that a loss does not appear out of nowhere. */

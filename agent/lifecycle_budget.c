@@ -62,6 +62,18 @@ int probe_resume(struct probe *probe)
 	return 0;
 }
 
+static struct probe_runs runs_of(const struct bpf_program *program)
+{
+	struct bpf_prog_info info = {};
+	__u32 size = sizeof(info);
+	int fd = bpf_program__fd(program);
+
+	if (fd < 0 || bpf_program__expected_attach_type(program) == BPF_TRACE_ITER ||
+	    bpf_obj_get_info_by_fd(fd, &info, &size))
+		return (struct probe_runs){ 0 };
+	return (struct probe_runs){ .runs = info.run_cnt, .ns = info.run_time_ns };
+}
+
 struct probe_runs probe_count_runs(struct probe *probe)
 {
 	struct probe_runs total = { 0 };
@@ -70,15 +82,20 @@ struct probe_runs probe_count_runs(struct probe *probe)
 	if (!probe_is_running(probe) || !probe->object)
 		return total;
 	bpf_object__for_each_program (program, probe->object) {
-		struct bpf_prog_info info = {};
-		__u32 size = sizeof(info);
-		int fd = bpf_program__fd(program);
+		struct probe_runs runs = runs_of(program);
 
-		if (fd < 0 || bpf_program__expected_attach_type(program) == BPF_TRACE_ITER ||
-		    bpf_obj_get_info_by_fd(fd, &info, &size))
-			continue;
-		total.runs += info.run_cnt;
-		total.ns += info.run_time_ns;
+		total.runs += runs.runs;
+		total.ns += runs.ns;
 	}
 	return total;
+}
+
+struct probe_runs probe_count_hook_runs(const struct probe *probe, size_t i)
+{
+	const struct hook_alternative *chosen = probe->hooks[i].choice.alternative;
+	const struct bpf_program *program = NULL;
+
+	if (chosen && probe_is_running(probe) && probe->object)
+		program = bpf_object__find_program_by_name(probe->object, chosen->program);
+	return program ? runs_of(program) : (struct probe_runs){ 0 };
 }

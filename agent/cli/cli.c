@@ -19,7 +19,7 @@
 
 const struct cli_command cli_commands[] = {
 	{ "agent", cli_agent, NULL, 0, CLI_CONFIG | CLI_LOG, "run the agent (the default)" },
-	{ "doctor", cli_doctor, NULL, 0, CLI_CONFIG | CLI_JSON,
+	{ "doctor", cli_doctor, NULL, 0, CLI_CONFIG | CLI_JSON | CLI_MEASURE,
 	  "what this kernel allows, what each probe uses, and what would mend the rest" },
 	{ "health", cli_health, NULL, 0, CLI_CONFIG | CLI_JSON,
 	  "ask the running agent how the host is; exit 0 healthy, 1 not" },
@@ -50,7 +50,7 @@ struct invocation {
 	size_t n_settings;
 	const char *config_path;
 	const char *values[CLI_VALUES];
-	bool json, markdown, slow, once, help, version;
+	bool json, markdown, slow, once, measure, help, version;
 	int next; /* in argv, when argp gave up */
 };
 
@@ -73,6 +73,9 @@ static error_t take(int key, char *argument, struct argp_state *state)
 		return 0;
 	case FLAG_ONCE:
 		invocation->once = true;
+		return 0;
+	case FLAG_MEASURE:
+		invocation->measure = true;
 		return 0;
 	case FLAG_HELP:
 		invocation->help = true;
@@ -243,6 +246,8 @@ static int check_usage(const struct cli_command *command, const struct cli_conte
 		flag = "--json";
 	else if (context->markdown && !(command->flags & CLI_MARKDOWN))
 		flag = "--markdown";
+	else if (context->measure && !(command->flags & CLI_MEASURE))
+		flag = "--measure";
 	if ((context->slow || context->once) && !(command->flags & CLI_REQUESTS))
 		flag = context->slow ? "--slow" : "--once";
 	for (int i = 0; i < CLI_VALUES; i++)
@@ -356,6 +361,7 @@ int cli_run(int argc, char **argv, const char *const *environment, FILE *out, FI
 		.markdown = invocation.markdown,
 		.slow = invocation.slow,
 		.once = invocation.once,
+		.measure = invocation.measure,
 		.request = &request,
 		.out = out,
 		.err = err,

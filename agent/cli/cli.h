@@ -26,6 +26,7 @@ struct cli_context {
 	bool json;
 	bool markdown;
 	bool slow, once;
+	bool measure;
 	const char *values[CLI_VALUES]; /* NULL: not given */
 	const struct config_request
 		*request; /* what `config` was loaded from: load it again on reload */
@@ -44,6 +45,7 @@ enum {
 	CLI_CONFIG = 1 << 2, /* needs the configuration */
 	CLI_ZOOM = 1 << 4, /* takes --pid, --container, --cgroup, --for, --top */
 	CLI_REQUESTS = 1 << 5, /* takes --slow, --service, --once */
+	CLI_MEASURE = 1 << 6, /* takes --measure */
 	CLI_LOG = 1 << 3, /* logs as configured; other commands log warnings to standard error */
 };
 

@@ -2,7 +2,8 @@
 /*
  * leadline doctor: what this kernel offers, which hook each probe would use, what is missing and what would mend
  * it. Loads every probe, which has the kernel verify it, but attaches none, so it may run beside an agent. Of that it
- * tells what it leaves out to stay within its budget.
+ * tells what it leaves out to stay within its budget. With --measure it attaches them all for some seconds, besides those of
+ * the agent, and tells what they cost.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -10,6 +11,7 @@
 #include "agent/caps.h"
 #include "agent/cli/ask.h"
 #include "agent/cli/cli.h"
+#include "agent/cli/doctor_measure.h"
 #include "agent/log.h"
 #include "agent/probe_set.h"
 
@@ -144,7 +146,7 @@ static json_t *describe_probe(const struct probe *probe)
 
 static void print_json(FILE *out, const struct caps_fact *facts, const char *error,
 		       struct probe *const *probes, size_t n_probes, const char *address,
-		       json_t *agent, bool ok)
+		       json_t *agent, json_t *cost, bool ok)
 {
 	json_t *list = json_array(), *document;
 
@@ -153,6 +155,8 @@ static void print_json(FILE *out, const struct caps_fact *facts, const char *err
 	document = json_pack("{s:b, s:s?, s:o, s:o, s:{s:s, s:O?}}", "ok", ok, "error", error,
 			     "kernel", describe_facts(facts), "probes", list, "agent", "address",
 			     address, "probes", agent);
+	if (cost)
+		json_object_set_new(document, "cost", cost);
 	json_dumpf(document, out, JSON_INDENT(2));
 	fputc('\n', out);
 	json_decref(document);
@@ -160,13 +164,23 @@ static void print_json(FILE *out, const struct caps_fact *facts, const char *err
 
 /* ---- the command ---- */
 
+static const char *why_not(int error)
+{
+	if (error == -EPERM)
+		return "the kernel's statistics of BPF programs need CAP_SYS_ADMIN";
+	return error ? strerror(-error) : "no probes";
+}
+
 int cli_doctor(const struct cli_context *context)
 {
 	const struct caps_fact *facts = caps_facts();
 	struct probe_set *set = NULL;
 	struct probe *const *probes = NULL;
 	size_t n_probes = 0;
+	struct doctor_measurement cost = { 0 };
+	struct budget_floor floor;
 	char error[256] = "", address[ASK_ADDRESS_SIZE];
+	int cost_error = 0;
 	json_t *agent = ask_probes(context->config, address);
 	bool ok = true;
 
@@ -175,18 +189,22 @@ int cli_doctor(const struct cli_context *context)
 	log_capture_libbpf();
 	for (const struct caps_fact *fact = facts; fact->name; fact++)
 		ok &= fact->ok || !fact->needed;
+	floor = budget_measure_floor(context->measure); /* before there are hooks of ours */
 	if (probe_set_new(context->config, &set) ||
-	    probe_set_start(set, false, error, sizeof(error))) {
+	    probe_set_start(set, context->measure, error, sizeof(error))) {
 		ok = false;
 	} else {
 		probes = probe_set_probes(set, &n_probes);
 		for (size_t i = 0; i < n_probes; i++)
 			ok &= probe_current_state(probes[i]) != PROBE_FAILED;
+		if (context->measure)
+			cost_error = doctor_measure(set, &floor, &cost);
+		ok &= !cost_error;
 	}
 
 	if (context->json) {
 		print_json(context->out, facts, error[0] ? error : NULL, probes, n_probes, address,
-			   agent, ok);
+			   agent, cost.costs ? doctor_measurement_describe(&cost) : NULL, ok);
 	} else {
 		fprintf(context->out, "This kernel\n");
 		print_facts(context->out, facts);
@@ -195,9 +213,16 @@ int cli_doctor(const struct cli_context *context)
 			fprintf(context->out, "FAIL %s\n", error);
 		for (size_t i = 0; i < n_probes; i++)
 			print_probe(context->out, probes[i]);
+		if (context->measure)
+			fprintf(context->out, "\nCost\n");
+		if (cost.costs)
+			doctor_measurement_print(context->out, &cost);
+		else if (context->measure)
+			fprintf(context->out, "FAIL not measured: %s\n", why_not(cost_error));
 		fprintf(context->out, "\nRunning agent\n");
 		print_agent(context->out, address, agent);
 	}
+	doctor_measurement_free(&cost);
 	json_decref(agent);
 	probe_set_free(set);
 	return ok ? CLI_OK : CLI_FAILED;

@@ -19,6 +19,7 @@ enum {
 	FLAG_MARKDOWN,
 	FLAG_SLOW,
 	FLAG_ONCE,
+	FLAG_MEASURE,
 	FLAG_VALUE, /* + enum cli_value */
 	FLAG_OPTION = 0x2000,
 };

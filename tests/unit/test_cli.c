@@ -118,6 +118,7 @@ static void refuses_wrong_usage(void **state)
 	refused("version --json=yes", "leadline: --json: takes no value\n");
 	refused("config show --json",
 		"leadline: --json: `leadline config show` does not take it\n");
+	refused("health --measure", "leadline: --measure: `leadline health` does not take it\n");
 	refused("doctor --markdown", "leadline: --markdown: `leadline doctor` does not take it\n");
 	refused("--json", "leadline: --json: `leadline agent` does not take it\n");
 	refused("health --slow", "leadline: --slow: `leadline health` does not take it\n");
