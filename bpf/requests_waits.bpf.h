@@ -137,7 +137,9 @@ static __always_inline bool tell_reasons(__u64 reasons_ns[REQUEST_REASONS], __u6
 	return true;
 }
 
-static __always_inline void add_reasons(__u32 entity, const __u64 reasons_ns[REQUEST_REASONS])
+/* Of as many requests as this one stands for. */
+static __always_inline void add_reasons(__u32 entity, const __u64 reasons_ns[REQUEST_REASONS],
+					__u32 times)
 {
 	struct request_waits *row;
 	__u32 index;
@@ -150,7 +152,7 @@ static __always_inline void add_reasons(__u32 entity, const __u64 reasons_ns[REQ
 		return;
 	for (int i = 0; i < REQUEST_REASONS; i++)
 		if (reasons_ns[i])
-			add(&row->reasons_ns[i], reasons_ns[i]);
+			add(&row->reasons_ns[i], reasons_ns[i] * times);
 }
 
 /* ::ffff:a.b.c.d */
@@ -236,7 +238,7 @@ __noinline int requests_explain(const struct connection *connection, const struc
 	if (!is_server || !tell_reasons(scratch->slow.reasons_ns, socket, ending))
 		scratch->slow.reasons_ns[REQUEST_UNATTRIBUTED] = ending->end_ns - ending->start_ns;
 	if (is_server)
-		add_reasons(connection->entity, scratch->slow.reasons_ns);
+		add_reasons(connection->entity, scratch->slow.reasons_ns, connection->weight);
 	if (ending->is_slow)
 		tell_slow(scratch, connection, socket, ending);
 	return 0;
