@@ -278,6 +278,68 @@ static void without_a_budget_nothing_is_left_out(void **state)
 	(void)state;
 }
 
+#define CYCLES	     2
+#define HALF_SECONDS 8
+/* In each cycle: some steps down when the storm comes, one or two back when it has gone. */
+#define MOST_CHANGES (6 * CYCLES)
+
+static void signal_all(struct workload *const storms[], int n, int number)
+{
+	for (int i = 0; i < n; i++)
+		kill(storms[i]->pid, number);
+}
+
+/* How often the ratio changes in so many seconds, and whether it was ever below 1. */
+static int count_changes(struct leadline *leadline, double *ratio, bool *sampled)
+{
+	int changes = 0;
+
+	for (int i = 0; i < HALF_SECONDS; i++) {
+		double now = ratio_of(leadline, "syscalls");
+
+		changes += now != *ratio;
+		*sampled |= now < 1;
+		*ratio = now;
+		pause_seconds(1); /* a reading of the budget's: the workload itself */
+	}
+	return changes;
+}
+
+/*
+ * Storms on two CPUs come and go. The limit is far above what others do here, far below what the storms would take: most of
+ * the two CPUs.
+ */
+static void it_does_not_flap(void **state)
+{
+	static const char *const flags[] = { "--budget=15%", NULL };
+	struct leadline *leadline = leadline_start_only("syscalls", flags);
+	const int n = cpu_count() < 2 ? 1 : 2;
+	struct workload *storms[2];
+	bool sampled = false;
+	double ratio = 1;
+	int changes = 0;
+
+	for (int i = 0; i < n; i++)
+		storms[i] = start_storm(i);
+	for (int cycle = 0; cycle < CYCLES; cycle++) {
+		signal_all(storms, n, SIGCONT);
+		changes += count_changes(leadline, &ratio, &sampled);
+		signal_all(storms, n, SIGSTOP);
+		changes += count_changes(leadline, &ratio, &sampled);
+	}
+	printf("# %d changes in %d s, %s\n", changes, 2 * HALF_SECONDS * CYCLES,
+	       sampled ? "sampled" : "others had the CPU: never sampled");
+	assert_in_range(changes, 0, MOST_CHANGES);
+	/* Patience grows with each storm that comes back, to 60 s at most. */
+	assert_true(WAIT_UNTIL(ratio_of(leadline, "syscalls") == 1, 60));
+	assert_true(holds_for(leadline, "syscalls", 1, 3));
+	signal_all(storms, n, SIGCONT);
+	for (int i = 0; i < n; i++)
+		end_storm(storms[i]);
+	leadline_stop(leadline);
+	(void)state;
+}
+
 /* A reload in the middle of a storm takes the limit away, and all that was done to keep it. */
 static void a_reload_takes_the_limit_away(void **state)
 {
@@ -421,6 +483,7 @@ int main(void)
 		HARNESS_TEST(it_shows),
 		HARNESS_TEST(what_is_affordable_is_exact),
 		HARNESS_TEST(without_a_budget_nothing_is_left_out),
+		HARNESS_TEST(it_does_not_flap),
 		HARNESS_TEST(a_reload_takes_the_limit_away),
 		HARNESS_TEST(light_load_is_recorded_in_full),
 		HARNESS_TEST(the_ledger_stays_true_in_sum),
