@@ -80,7 +80,7 @@ static __always_inline void explain(const struct connection *connection, __u64 p
 			connection->has_line && connection->line_of == (__u8)(connection->head - 1),
 	};
 
-	if (!work || (!ending.is_slow && !wants_explanation(connection->role)))
+	if (!work || (!ending.is_slow && !has_ledger(connection->role)))
 		return;
 	if (connection->response_started && connection->first_byte_ns > ending.start_ns)
 		ending.first_byte_ns = connection->first_byte_ns - ending.start_ns;

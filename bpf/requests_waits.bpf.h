@@ -224,32 +224,32 @@ static __always_inline void tell_slow(struct slow_scratch *scratch,
 	event_output(&events, scratch, sizeof(*scratch), true);
 }
 
+/* Whether sched is there to say where the time of a request of this side goes. */
+static __always_inline bool has_ledger(enum requests_role role)
+{
+	struct cpu_turn *turn = cpu_turn();
+
+	return role == REQUESTS_SERVER && turn && turn->began_ns;
+}
+
 /* Says of a request where its time went, and that it was slow. */
 __noinline int requests_explain(const struct connection *connection, const struct ending *ending,
 				__u64 socket)
 {
 	struct slow_scratch *scratch = bpf_map_lookup_elem(&slow_scratches, &(__u32){ 0 });
-	bool is_server;
+	bool is_told;
 
 	if (!connection || !ending || !scratch)
 		return 0;
-	is_server = connection->role == REQUESTS_SERVER;
+	is_told = has_ledger(connection->role);
 	__builtin_memset(&scratch->slow, 0, sizeof(scratch->slow));
-	if (!is_server || !tell_reasons(scratch->slow.reasons_ns, socket, ending))
+	if (!is_told || !tell_reasons(scratch->slow.reasons_ns, socket, ending))
 		scratch->slow.reasons_ns[REQUEST_UNATTRIBUTED] = ending->end_ns - ending->start_ns;
-	if (is_server)
+	if (is_told)
 		add_reasons(connection->entity, scratch->slow.reasons_ns, connection->weight);
 	if (ending->is_slow)
 		tell_slow(scratch, connection, socket, ending);
 	return 0;
-}
-
-/* Whether there is anything to say of it. */
-static __always_inline bool wants_explanation(enum requests_role role)
-{
-	struct cpu_turn *turn = cpu_turn();
-
-	return role == REQUESTS_SERVER && turn && turn->began_ns;
 }
 
 #endif

@@ -103,13 +103,14 @@ static void prepared_statements(void **state)
 	if (asprintf(
 		    &command,
 		    "%s --db-driver=mysql --mysql-ssl=off --mysql-host=127.0.0.1 --mysql-port=%d --mysql-user=root "
-		    "--mysql-db=test --tables=1 --table-size=101 --threads=2 --events=53 --time=0 oltp_read_write",
+		    "--mysql-db=test --tables=1 --table-size=101 --threads=1 --events=53 --time=0 oltp_read_write",
 		    bench, server->port) < 0)
 		abort();
 	shell("%s prepare >/dev/null", command);
 	shell("%s run >/dev/null", command);
 	free(command);
 	page = leadline_scrape(leadline);
+	/* one thread: two may wait for one another's rows, and the one that is refused begins again */
 	/* 10 by key, 4 by range, in each of 53 transactions */
 	expect_both(page, server, "bench-mysql", "SELECT sbtest1", "", 53 * 14);
 	expect_both(page, server, "bench-mysql", "UPDATE sbtest1", "", 53 * 2);
@@ -118,8 +119,7 @@ static void prepared_statements(void **state)
 	expect_both(page, server, "bench-mysql", "COMMIT", "", 53);
 	executed = mariadb_says(server, "Com_stmt_execute");
 	expect("executed", executed, 53 * (14 + 2 + 1 + 1 + 1 + 1));
-	/* each thread prepares its own */
-	expect_both(page, server, "bench-mysql", "PREPARE SELECT sbtest1", "", 2 * 5);
+	expect_both(page, server, "bench-mysql", "PREPARE SELECT sbtest1", "", 5);
 	page_free(page);
 	(void)state;
 }
