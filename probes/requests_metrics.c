@@ -12,6 +12,19 @@ static const double bounds[] = {
 _Static_assert(sizeof(bounds) / sizeof(bounds[0]) == REQUESTS_BOUNDS,
 	       "the bounds are stated twice");
 
+/* How long something took, in the classic bounds above, and with it its worst of late. */
+#define DURATION(name_, help_, labels_, worst_)                                                    \
+	{                                                                                          \
+		.name = (name_), .help = (help_), .unit = "seconds", .kind = METRIC_HISTOGRAM,     \
+		.per_entity = true, .labels = labels_, .bounds = bounds,                           \
+		.n_bounds = REQUESTS_BOUNDS, .worst = &(worst_),                                   \
+	}
+#define LONGEST(name_, help_, labels_)                                                             \
+	{                                                                                          \
+		.name = (name_), .help = (help_), .unit = "seconds", .kind = METRIC_GAUGE,         \
+		.per_entity = true, .labels = labels_, .merges_by_max = true,                      \
+	}
+
 #define REQUEST_LABELS                                                                             \
 	{                                                                                          \
 		"http_request_method", "http_response_status_code", "error_type", "url_scheme",    \
@@ -19,49 +32,24 @@ _Static_assert(sizeof(bounds) / sizeof(bounds[0]) == REQUESTS_BOUNDS,
 	}
 
 static const struct metric_desc duration_max_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_http_server_request_duration_max_seconds",
-		.help = "The longest HTTP request served in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.merges_by_max = true,
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "leadline_http_client_request_duration_max_seconds",
-		.help = "The longest HTTP request made in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.merges_by_max = true,
-	},
+	[REQUESTS_SERVER] =
+		LONGEST("leadline_http_server_request_duration_max_seconds",
+			"The longest HTTP request served in this minute and the one before",
+			REQUEST_LABELS),
+	[REQUESTS_CLIENT] = LONGEST(
+		"leadline_http_client_request_duration_max_seconds",
+		"The longest HTTP request made in this minute and the one before", REQUEST_LABELS),
 };
 
 const struct metric_desc requests_duration_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "http_server_request_duration_seconds",
-		.help = "HTTP requests served: from the arrival of the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &duration_max_metrics[REQUESTS_SERVER],
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "http_client_request_duration_seconds",
-		.help = "HTTP requests made: from sending the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = REQUEST_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &duration_max_metrics[REQUESTS_CLIENT],
-	},
+	[REQUESTS_SERVER] = DURATION(
+		"http_server_request_duration_seconds",
+		"HTTP requests served: from the arrival of the first byte to the last byte of the response",
+		REQUEST_LABELS, duration_max_metrics[REQUESTS_SERVER]),
+	[REQUESTS_CLIENT] = DURATION(
+		"http_client_request_duration_seconds",
+		"HTTP requests made: from sending the first byte to the last byte of the response",
+		REQUEST_LABELS, duration_max_metrics[REQUESTS_CLIENT]),
 };
 
 const struct metric_desc requests_first_byte_metrics[REQUESTS_ROLES] = {
@@ -127,49 +115,25 @@ const struct metric_desc requests_exchange_metric = {
 	}
 
 static const struct metric_desc database_max_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_db_server_operation_duration_max_seconds",
-		.help = "The longest database operation served in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = DATABASE_LABELS,
-		.merges_by_max = true,
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "leadline_db_client_operation_duration_max_seconds",
-		.help = "The longest database operation asked for in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = DATABASE_LABELS,
-		.merges_by_max = true,
-	},
+	[REQUESTS_SERVER] =
+		LONGEST("leadline_db_server_operation_duration_max_seconds",
+			"The longest database operation served in this minute and the one before",
+			DATABASE_LABELS),
+	[REQUESTS_CLIENT] = LONGEST(
+		"leadline_db_client_operation_duration_max_seconds",
+		"The longest database operation asked for in this minute and the one before",
+		DATABASE_LABELS),
 };
 
 static const struct metric_desc database_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_db_server_operation_duration_seconds",
-		.help = "Database operations served: from the arrival of the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = DATABASE_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &database_max_metrics[REQUESTS_SERVER],
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "db_client_operation_duration_seconds",
-		.help = "Database operations: from sending the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = DATABASE_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &database_max_metrics[REQUESTS_CLIENT],
-	},
+	[REQUESTS_SERVER] = DURATION(
+		"leadline_db_server_operation_duration_seconds",
+		"Database operations served: from the arrival of the first byte to the last byte of the response",
+		DATABASE_LABELS, database_max_metrics[REQUESTS_SERVER]),
+	[REQUESTS_CLIENT] = DURATION(
+		"db_client_operation_duration_seconds",
+		"Database operations: from sending the first byte to the last byte of the response",
+		DATABASE_LABELS, database_max_metrics[REQUESTS_CLIENT]),
 };
 
 #define RPC_LABELS                                                                                 \
@@ -178,49 +142,25 @@ static const struct metric_desc database_metrics[REQUESTS_ROLES] = {
 	}
 
 static const struct metric_desc rpc_max_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_rpc_server_call_duration_max_seconds",
-		.help = "The longest remote procedure call served in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = RPC_LABELS,
-		.merges_by_max = true,
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "leadline_rpc_client_call_duration_max_seconds",
-		.help = "The longest remote procedure call made in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = RPC_LABELS,
-		.merges_by_max = true,
-	},
+	[REQUESTS_SERVER] = LONGEST(
+		"leadline_rpc_server_call_duration_max_seconds",
+		"The longest remote procedure call served in this minute and the one before",
+		RPC_LABELS),
+	[REQUESTS_CLIENT] =
+		LONGEST("leadline_rpc_client_call_duration_max_seconds",
+			"The longest remote procedure call made in this minute and the one before",
+			RPC_LABELS),
 };
 
 static const struct metric_desc rpc_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "rpc_server_call_duration_seconds",
-		.help = "Remote procedure calls served: from the arrival of the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = RPC_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &rpc_max_metrics[REQUESTS_SERVER],
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "rpc_client_call_duration_seconds",
-		.help = "Remote procedure calls made: from sending the first byte to the last byte of the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = RPC_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &rpc_max_metrics[REQUESTS_CLIENT],
-	},
+	[REQUESTS_SERVER] = DURATION(
+		"rpc_server_call_duration_seconds",
+		"Remote procedure calls served: from the arrival of the first byte to the last byte of the response",
+		RPC_LABELS, rpc_max_metrics[REQUESTS_SERVER]),
+	[REQUESTS_CLIENT] = DURATION(
+		"rpc_client_call_duration_seconds",
+		"Remote procedure calls made: from sending the first byte to the last byte of the response",
+		RPC_LABELS, rpc_max_metrics[REQUESTS_CLIENT]),
 };
 
 #define NAMES_LABELS                                                                               \
@@ -229,49 +169,23 @@ static const struct metric_desc rpc_metrics[REQUESTS_ROLES] = {
 	}
 
 static const struct metric_desc names_max_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_dns_server_lookup_duration_max_seconds",
-		.help = "The longest lookup served in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = NAMES_LABELS,
-		.merges_by_max = true,
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "leadline_dns_lookup_duration_max_seconds",
-		.help = "The longest lookup of a name in this minute and the one before",
-		.unit = "seconds",
-		.kind = METRIC_GAUGE,
-		.per_entity = true,
-		.labels = NAMES_LABELS,
-		.merges_by_max = true,
-	},
+	[REQUESTS_SERVER] = LONGEST("leadline_dns_server_lookup_duration_max_seconds",
+				    "The longest lookup served in this minute and the one before",
+				    NAMES_LABELS),
+	[REQUESTS_CLIENT] = LONGEST(
+		"leadline_dns_lookup_duration_max_seconds",
+		"The longest lookup of a name in this minute and the one before", NAMES_LABELS),
 };
 
 static const struct metric_desc names_metrics[REQUESTS_ROLES] = {
-	[REQUESTS_SERVER] = {
-		.name = "leadline_dns_server_lookup_duration_seconds",
-		.help = "Names looked up for others, by the type asked for: from the query to the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = NAMES_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &names_max_metrics[REQUESTS_SERVER],
-	},
-	[REQUESTS_CLIENT] = {
-		.name = "dns_lookup_duration_seconds",
-		.help = "Names looked up, by the type asked for: from the query to the response",
-		.unit = "seconds",
-		.kind = METRIC_HISTOGRAM,
-		.per_entity = true,
-		.labels = NAMES_LABELS,
-		.bounds = bounds,
-		.n_bounds = REQUESTS_BOUNDS,
-		.worst = &names_max_metrics[REQUESTS_CLIENT],
-	},
+	[REQUESTS_SERVER] = DURATION(
+		"leadline_dns_server_lookup_duration_seconds",
+		"Names looked up for others, by the type asked for: from the query to the response",
+		NAMES_LABELS, names_max_metrics[REQUESTS_SERVER]),
+	[REQUESTS_CLIENT] =
+		DURATION("dns_lookup_duration_seconds",
+			 "Names looked up, by the type asked for: from the query to the response",
+			 NAMES_LABELS, names_max_metrics[REQUESTS_CLIENT]),
 };
 
 const struct metric_desc *requests_call_metric(enum protocol_family family, enum requests_role role)
