@@ -14,6 +14,16 @@ void requests_expect(const char *what, double seen, double expected)
 		test_fail("%s: %.0f, not %.0f", what, seen, expected);
 }
 
+double requests_summarized(const struct page *page, const char *metric, const char *label,
+			   const char *value, const char *system, const char *summary,
+			   const char *status)
+{
+	return metric_histogram(page, metric, label, value, "db_system_name", system,
+				"db_query_summary", summary, "db_response_status_code", status,
+				NULL)
+		.count;
+}
+
 void requests_expect_nothing_lost(const struct page *page)
 {
 	for (size_t i = 0; i < page->n_samples; i++) {

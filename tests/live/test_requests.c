@@ -11,14 +11,10 @@
 #include <sys/uio.h>
 #include "tests/harness/dialogue.h"
 #include "tests/harness/harness.h"
+#include "tests/harness/requests.h"
 
 #define SERVER "http_server_request_duration_seconds"
 #define CLIENT "http_client_request_duration_seconds"
-
-static struct leadline *start_agent(void)
-{
-	return leadline_start_only("requests", (const char *const[]){ NULL });
-}
 
 /* ---- what a page says ---- */
 
@@ -56,19 +52,6 @@ static void expect_requests(const struct page *page, const char *metric, const c
 			  expected);
 }
 
-/* A hook that interrupts itself is skipped by the kernel; those that count requests never do. */
-static void expect_nothing_lost(const struct page *page)
-{
-	for (size_t i = 0; i < page->n_samples; i++) {
-		const struct page_sample *sample = &page->samples[i];
-
-		if (!strcmp(sample->name, "leadline_probe_lost_total") &&
-		    !strcmp(sample_label(sample, "probe"), "requests") &&
-		    strcmp(sample_label(sample, "reason"), "recursion") && sample->value > 0)
-			test_fail("lost %s: %.0f", sample_label(sample, "reason"), sample->value);
-	}
-}
-
 /* ---- nginx ---- */
 
 static struct nginx *start_nginx(const char *listen, const char *server)
@@ -95,7 +78,7 @@ static void expect_nginx(const struct page *page, const char *method, const char
 
 static void real_server_and_client(const char *listen)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 	struct nginx *nginx = start_nginx(
 		listen,
 		"location /post { return 201 \"taken\\n\"; } location /file { alias files/; sendfile on; }");
@@ -148,7 +131,7 @@ static void real_server_and_client(const char *listen)
 			       NULL) == 0);
 	assert_true(metric_sum(page, "leadline_socket_bytes_total", "unit", nginx_unit, "parsed",
 			       "true", NULL) > 6.0 * BIG_BODY);
-	expect_nothing_lost(page);
+	requests_expect_nothing_lost(page);
 	page_free(page);
 }
 
@@ -184,7 +167,7 @@ static void pipelined_by_wrk(void **state)
 	struct page *page;
 
 	require_real_time(); /* thousands of requests within its second */
-	leadline = start_agent();
+	leadline = requests_agent_start();
 	nginx = start_nginx(NULL, NULL);
 	wrk = program_renamed("wrk", "wrk-requests");
 	script = write_file(nginx->directory, "pipeline.lua",
@@ -209,7 +192,7 @@ static void pipelined_by_wrk(void **state)
 		test_fail("nginx logged %.0f requests; seen: %.0f, and %.0f without response",
 			  logged, served, unserved);
 	assert_true(answered > 1000 && answered <= served);
-	expect_nothing_lost(page);
+	requests_expect_nothing_lost(page);
 	page_free(page);
 	(void)state;
 }
@@ -351,7 +334,7 @@ static void every_way_to_send_and_receive(void **state)
 		{ "OPTIONS", "204", "", "" },
 	};
 	const size_t n = sizeof(expected) / sizeof(expected[0]);
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 
 	for (manner = WHOLE; manner < MANNERS; manner++) {
 		struct dialogue dialogue = { .family = manner % 2 ? AF_INET6 : AF_INET,
@@ -380,7 +363,7 @@ static void every_way_to_send_and_receive(void **state)
 		assert_true(all_requests_of(page, SERVER, parties.server) == 7.0 * (double)n);
 		assert_true(all_requests_of(page, CLIENT, parties.client) == 7.0 * (double)n);
 		assert_true(all_requests_of(page, CLIENT, parties.server) == 0);
-		expect_nothing_lost(page);
+		requests_expect_nothing_lost(page);
 		page_free(page);
 	}
 	(void)state;
@@ -453,7 +436,7 @@ static void expect_mean(const struct page *page, const char *metric, const char 
 
 static void durations_of_a_server_that_sleeps(void **state)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 	struct dialogue dialogue = {
 		.family = AF_INET, .connections = 1, .server = answer_late, .client = ask_and_wait
 	};
@@ -477,7 +460,7 @@ static void durations_of_a_server_that_sleeps(void **state)
 		expect_mean(page, "leadline_http_client_time_to_first_byte_seconds", parties.client,
 			    pauses[i].status, first);
 	}
-	expect_nothing_lost(page);
+	requests_expect_nothing_lost(page);
 	page_free(page);
 	(void)state;
 }
@@ -530,7 +513,7 @@ static void how_connections_end(void **state)
 		{ hang_up_without_answer, "no_response", "" },
 		{ reset_amid_answer, "response_cut_short", "200" },
 	};
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 
 	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
 		struct dialogue dialogue = { .family = AF_INET,
@@ -544,7 +527,7 @@ static void how_connections_end(void **state)
 		expect_requests(page, CLIENT, parties.client, "GET", endings[i].status, 13);
 		assert_true(with_error(page, SERVER, parties.server, endings[i].error) == 13);
 		assert_true(with_error(page, CLIENT, parties.client, endings[i].error) == 13);
-		expect_nothing_lost(page);
+		requests_expect_nothing_lost(page);
 		page_free(page);
 	}
 	(void)state;
@@ -573,7 +556,7 @@ static void ask_pings(int s)
 
 static void other_protocols_are_bytes(void **state)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 	struct dialogue dialogue = {
 		.family = AF_INET, .connections = 3, .server = answer_pings, .client = ask_pings
 	};
@@ -585,7 +568,7 @@ static void other_protocols_are_bytes(void **state)
 				 "protocol", "unknown", "parsed", "false", NULL) == 3 * 101 * 21);
 	assert_true(metric_sum(page, "leadline_socket_bytes_total", "comm", parties.client,
 			       "protocol", "http", NULL) == 0);
-	expect_nothing_lost(page);
+	requests_expect_nothing_lost(page);
 	page_free(page);
 	(void)state;
 }
@@ -639,7 +622,7 @@ static void expect_lost(const struct page *page, const char *reason, double expe
 
 static void unreadable_response(void **state)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 	struct dialogue dialogue = { .family = AF_INET,
 				     .connections = 1,
 				     .server = answer_the_second_from_a_file,
@@ -689,7 +672,7 @@ static void ask_for_many_chunks(int s)
 /* More than one call's share of time allows: the server's response then ends where the next thing begins. */
 static void too_many_chunks_in_one_call(void **state)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 	struct dialogue dialogue = { .family = AF_INET,
 				     .connections = 3,
 				     .server = answer_in_many_chunks,
@@ -733,7 +716,7 @@ static double in_flight(const struct page *page, const char *comm, const char *r
 
 static void requests_in_flight_and_their_age(void **state)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = requests_agent_start();
 	struct workload *workload = steps_start("holder", hold_a_request, NULL);
 	double started = clock_seconds(), age;
 	struct page *page;

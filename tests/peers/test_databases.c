@@ -90,15 +90,6 @@ static void redis(void **state)
 
 /* ---- PostgreSQL ---- */
 
-static double postgresql_calls(const struct page *page, const char *metric, const char *label,
-			       const char *value, const char *summary, const char *status)
-{
-	return metric_histogram(page, metric, label, value, "db_system_name", "postgresql",
-				"db_query_summary", summary, "db_response_status_code", status,
-				NULL)
-		.count;
-}
-
 /* "latency average = 0.123 ms" of pgbench, in seconds. */
 static double mean_by_pgbench(const char *text)
 {
@@ -139,8 +130,8 @@ static void postgresql(void **state)
 					NULL);
 		requests_expect(modes[i], seen.count, 3 * 101);
 		requests_expect(modes[i],
-				postgresql_calls(page, DB_SERVER, "unit", server->unit,
-						 "SELECT pgbench_accounts", ""),
+				requests_summarized(page, DB_SERVER, "unit", server->unit,
+						    "postgresql", "SELECT pgbench_accounts", ""),
 				(double)(i + 1) * 3 * 101);
 		/* pgbench's has the time in it until it comes to read the answer */
 		if (page_histogram_mean(&seen) > mean * 1.02 + 100e-6)
@@ -154,21 +145,21 @@ static void postgresql(void **state)
 	shell("for i in $(seq 13); do echo \"insert into pgbench_history(tid) values ($i);\"; done | %s %s -p %d -q postgres",
 	      psql, connect, server->port);
 	page = leadline_scrape(leadline);
-	requests_expect(
-		"errors",
-		postgresql_calls(page, DB_CLIENT, "comm", "psql-peers", "SELECT nowhere", "42P01"),
-		7);
-	requests_expect(
-		"errors",
-		postgresql_calls(page, DB_SERVER, "unit", server->unit, "SELECT nowhere", "42P01"),
-		7);
+	requests_expect("errors",
+			requests_summarized(page, DB_CLIENT, "comm", "psql-peers", "postgresql",
+					    "SELECT nowhere", "42P01"),
+			7);
+	requests_expect("errors",
+			requests_summarized(page, DB_SERVER, "unit", server->unit, "postgresql",
+					    "SELECT nowhere", "42P01"),
+			7);
 	requests_expect("insert",
-			postgresql_calls(page, DB_CLIENT, "comm", "psql-peers",
-					 "INSERT pgbench_history", ""),
+			requests_summarized(page, DB_CLIENT, "comm", "psql-peers", "postgresql",
+					    "INSERT pgbench_history", ""),
 			13);
 	requests_expect("insert",
-			postgresql_calls(page, DB_SERVER, "unit", server->unit,
-					 "INSERT pgbench_history", ""),
+			requests_summarized(page, DB_SERVER, "unit", server->unit, "postgresql",
+					    "INSERT pgbench_history", ""),
 			13);
 	requests_expect_nothing_lost(page);
 	page_free(page);
@@ -177,23 +168,16 @@ static void postgresql(void **state)
 
 /* ---- MariaDB ---- */
 
-static double mysql_calls(const struct page *page, const char *metric, const char *label,
-			  const char *value, const char *summary, const char *status)
-{
-	return metric_histogram(page, metric, label, value, "db_system_name", "mysql",
-				"db_query_summary", summary, "db_response_status_code", status,
-				NULL)
-		.count;
-}
-
 static void expect_mysql(const struct page *page, const struct server *server, const char *summary,
 			 const char *status, double expected)
 {
 	requests_expect(summary,
-			mysql_calls(page, DB_CLIENT, "comm", "mariadb-peers", summary, status),
+			requests_summarized(page, DB_CLIENT, "comm", "mariadb-peers", "mysql",
+					    summary, status),
 			expected);
 	requests_expect(summary,
-			mysql_calls(page, DB_SERVER, "unit", server->unit, summary, status),
+			requests_summarized(page, DB_SERVER, "unit", server->unit, "mysql", summary,
+					    status),
 			expected);
 }
 

@@ -5,31 +5,24 @@
  */
 #include <math.h>
 #include "tests/harness/harness.h"
+#include "tests/harness/requests.h"
 #include "tests/harness/servers.h"
 
 #define DB_CLIENT "db_client_operation_duration_seconds"
 #define DB_SERVER "leadline_db_server_operation_duration_seconds"
 
-static void expect(const char *what, double seen, double expected)
-{
-	if (seen != expected)
-		test_fail("%s: %.0f, not %.0f", what, seen, expected);
-}
-
 static double calls(const struct page *page, const char *metric, const char *label,
 		    const char *value, const char *summary, const char *status)
 {
-	return metric_histogram(page, metric, label, value, "db_system_name", "mysql",
-				"db_query_summary", summary, "db_response_status_code", status,
-				NULL)
-		.count;
+	return requests_summarized(page, metric, label, value, "mysql", summary, status);
 }
 
 static void expect_both(const struct page *page, const struct server *server, const char *client,
 			const char *summary, const char *status, double expected)
 {
-	expect(summary, calls(page, DB_CLIENT, "comm", client, summary, status), expected);
-	expect(summary, calls(page, DB_SERVER, "unit", server->unit, summary, status), expected);
+	requests_expect(summary, calls(page, DB_CLIENT, "comm", client, summary, status), expected);
+	requests_expect(summary, calls(page, DB_SERVER, "unit", server->unit, summary, status),
+			expected);
 }
 
 /* By the server's own count. */
@@ -48,7 +41,7 @@ static double mariadb_says(const struct server *server, const char *variable)
 
 static void statements_in_text(void **state)
 {
-	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	struct leadline *leadline = requests_agent_start();
 	struct server *server = mariadb_start();
 	const char *cli = program_renamed("mariadb", "cli-mysql");
 	const char *slap = program_renamed("mariadb-slap", "slap-mysql");
@@ -81,19 +74,20 @@ static void statements_in_text(void **state)
 	expect_both(page, server, "cli-mysql", "UPDATE orders", "1054", 7);
 	expect_both(page, server, "cli-mysql", "SELECT seq_1_to_3001", "", 11);
 	expect_both(page, server, "cli-mysql", "CALL report", "", 3);
-	expect("SELECT orders", calls(page, DB_CLIENT, "comm", "cli-mysql", "SELECT orders", ""),
-	       97);
-	expect("SELECT orders", calls(page, DB_SERVER, "unit", server->unit, "SELECT orders", ""),
-	       97 + calls(page, DB_CLIENT, "comm", "slap-mysql", "SELECT orders", ""));
+	requests_expect("SELECT orders",
+			calls(page, DB_CLIENT, "comm", "cli-mysql", "SELECT orders", ""), 97);
+	requests_expect("SELECT orders",
+			calls(page, DB_SERVER, "unit", server->unit, "SELECT orders", ""),
+			97 + calls(page, DB_CLIENT, "comm", "slap-mysql", "SELECT orders", ""));
 	assert_true(calls(page, DB_CLIENT, "comm", "slap-mysql", "SELECT orders", "") >= 1009 - 3);
-	expect("inserts", mariadb_says(server, "Com_insert"), 97);
+	requests_expect("inserts", mariadb_says(server, "Com_insert"), 97);
 	page_free(page);
 	(void)state;
 }
 
 static void prepared_statements(void **state)
 {
-	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	struct leadline *leadline = requests_agent_start();
 	struct server *server = mariadb_start();
 	const char *bench = program_renamed("sysbench", "bench-mysql");
 	char *command;
@@ -118,7 +112,7 @@ static void prepared_statements(void **state)
 	expect_both(page, server, "bench-mysql", "BEGIN", "", 53);
 	expect_both(page, server, "bench-mysql", "COMMIT", "", 53);
 	executed = mariadb_says(server, "Com_stmt_execute");
-	expect("executed", executed, 53 * (14 + 2 + 1 + 1 + 1 + 1));
+	requests_expect("executed", executed, 53 * (14 + 2 + 1 + 1 + 1 + 1));
 	expect_both(page, server, "bench-mysql", "PREPARE SELECT sbtest1", "", 5);
 	page_free(page);
 	(void)state;
