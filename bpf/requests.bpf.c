@@ -76,11 +76,12 @@ static __always_inline void explain(const struct connection *connection, __u64 p
 		.outcome = outcome,
 		.method = pending & 15,
 		.is_slow = is_slow(connection, duration_ns),
+		.has_ledger = has_ledger(connection->role),
 		.has_target =
 			connection->has_line && connection->line_of == (__u8)(connection->head - 1),
 	};
 
-	if (!work || (!ending.is_slow && !has_ledger(connection->role)))
+	if (!work || (!ending.is_slow && !ending.has_ledger))
 		return;
 	if (connection->response_started && connection->first_byte_ns > ending.start_ns)
 		ending.first_byte_ns = connection->first_byte_ns - ending.start_ns;

@@ -43,6 +43,8 @@ struct ending {
 	__u32 method;
 	__u32 has_target; /* it is the one that connection->target is of */
 	__u32 is_slow;
+	__u32 has_ledger;
+	__u32 pad; /* the verifier wants each byte of it written */
 };
 
 static __always_inline bool sched_sees_all(const struct task_struct *task,
@@ -237,15 +239,13 @@ __noinline int requests_explain(const struct connection *connection, const struc
 				__u64 socket)
 {
 	struct slow_scratch *scratch = bpf_map_lookup_elem(&slow_scratches, &(__u32){ 0 });
-	bool is_told;
 
 	if (!connection || !ending || !scratch)
 		return 0;
-	is_told = has_ledger(connection->role);
 	__builtin_memset(&scratch->slow, 0, sizeof(scratch->slow));
-	if (!is_told || !tell_reasons(scratch->slow.reasons_ns, socket, ending))
+	if (!ending->has_ledger || !tell_reasons(scratch->slow.reasons_ns, socket, ending))
 		scratch->slow.reasons_ns[REQUEST_UNATTRIBUTED] = ending->end_ns - ending->start_ns;
-	if (is_told)
+	if (ending->has_ledger)
 		add_reasons(connection->entity, scratch->slow.reasons_ns, connection->weight);
 	if (ending->is_slow)
 		tell_slow(scratch, connection, socket, ending);
