@@ -9,9 +9,10 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "lib/emit.bpf.h"
+#include "lib/http1_call.bpf.h"
 #include "lib/http1.h"
 #include "lib/task.bpf.h"
-#include "requests.h"
+#include "requests_rows.bpf.h"
 
 #define PENDING_MAX	16 /* power of two; 8 bits count them */
 #define CONNECTION_LINE 96 /* bytes kept of a request line; a multiple of 8 */

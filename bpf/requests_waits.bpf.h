@@ -12,11 +12,13 @@
 
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/task.bpf.h"
 #include "requests_connection.bpf.h"
+#include "requests_copies.bpf.h"
 #include "slow_requests.h"
 
 DEFINE_ROWS(request_waits, struct request_waits);
