@@ -124,15 +124,21 @@ static __always_inline void sent(struct sock *sk, int ret)
 {
 	if (ret > 0)
 		data_moved(sk, ret, true, true);
+	else
+		step_vector(sk, ret);
 }
 
 static __always_inline void received(struct sock *sk, int ret, int flags)
 {
-	if (ret < 0 || (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE)))
+	if (ret < 0 || (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE))) {
+		step_vector(sk, ret);
 		return;
+	}
 	if (ret > 0)
 		data_moved(sk, ret, false, !(flags & MSG_TRUNC));
-	else if (is_tcp(sk) && (sk->sk_shutdown & RCV_SHUTDOWN))
+	else if (!is_tcp(sk))
+		step_vector(sk, ret);
+	else if (sk->sk_shutdown & RCV_SHUTDOWN)
 		response_over(sk, RECEIVED_ALL);
 }
 

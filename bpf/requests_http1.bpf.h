@@ -415,6 +415,8 @@ static __always_inline bool http1_moved(struct connection *connection, struct wo
 
 	if (stream->phase == HTTP1_BODY && stream->left > size) {
 		stream->left -= size;
+		if (!data->is_plain)
+			step_vector(data->sk, size);
 		return is_lost;
 	}
 	open_data(&work->view, size, data);

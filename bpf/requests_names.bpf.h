@@ -11,18 +11,11 @@
 
 #define DNS_PORT bpf_htons(53)
 
-/* struct mmsghdr is a message header of 56 bytes, and how many bytes went. */
-#define VECTOR_ENTRY 64
-
-static __always_inline struct pt_regs *call_registers(void)
-{
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
 /* Port this call sends to, where the socket itself has no peer; 0: not known. */
 static __always_inline __be16 destination_port(void)
 {
-	struct pt_regs *regs = call_registers();
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct message_header header = {};
 	__be16 port = 0;
 
@@ -39,32 +32,6 @@ static __always_inline __be16 destination_port(void)
 	if (header.name) /* sin_port and sin6_port are in the same place */
 		bpf_probe_read_user(&port, sizeof(port), (const void *)(header.name + 2));
 	return port;
-}
-
-/*
- * Which of its messages sendmmsg() has just sent nobody says: they go one after the other, and have the length of what
- * went.
- */
-static __always_inline void open_vector(struct stream *stream, struct http1_view *view, __u32 total)
-{
-	struct pt_regs *regs = call_registers();
-	__u64 vector = syscall_argument(regs, 1);
-	__u32 n = syscall_argument(regs, 2), at = stream->vector_at + 1;
-	struct message_header header;
-	struct http1_iovec iovec;
-
-	if (stream->vector != vector || at >= n)
-		at = 0;
-	stream->vector = vector;
-	stream->vector_at = at;
-	http1_open(view, total, 0, 0, 0, 0);
-	if (bpf_probe_read_user(&header, sizeof(header),
-				(const void *)(vector + at * VECTOR_ENTRY)) ||
-	    header.n_iovec != 1 ||
-	    bpf_probe_read_user(&iovec, sizeof(iovec), (const void *)header.iovec) ||
-	    iovec.length != total)
-		return;
-	http1_open(view, total, iovec.base, total, 0, 0);
 }
 
 static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
@@ -101,10 +68,7 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	work->now_ns = bpf_ktime_get_ns();
 	work->from_client = is_send == (stream->role == REQUESTS_CLIENT);
 	work->entity = task ? task->entity : ENTITY_OTHER;
-	if (is_send && syscall_number(call_registers()) == NR_sendmmsg)
-		open_vector(stream, &work->view, size);
-	else
-		open_call(work, sk, size, readable);
+	open_call(work, sk, size, readable);
 	streams_take(stream, work);
 }
 

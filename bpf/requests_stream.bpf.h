@@ -37,8 +37,6 @@ struct stream {
 	__u8 calls; /* so far, up to STARTTLS_CALLS */
 	struct tls_records tls;
 	struct http2_frames frames[2]; /* from the server, from the client */
-	__u32 vector_at; /* the message last sent … */
-	__u64 vector; /* … of an array of these: see open_vector() */
 };
 
 struct {

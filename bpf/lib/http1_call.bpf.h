@@ -11,6 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/compat.bpf.h"
+#include "lib/message_vector.bpf.h"
 #define HTTP1_COPY(destination, size, address)                                                     \
 	bpf_probe_read_user(destination, size, (const void *)(unsigned long)(address))
 #include "lib/http1_view.h"
@@ -25,7 +26,6 @@ enum {
 	NR_recvfrom = 45,
 	NR_sendmsg = 46,
 	NR_recvmsg = 47,
-	NR_sendmmsg = 307,
 	NR_preadv2 = 327,
 	NR_pwritev2 = 328
 };
@@ -39,7 +39,6 @@ enum {
 	NR_recvfrom = 207,
 	NR_sendmsg = 211,
 	NR_recvmsg = 212,
-	NR_sendmmsg = 269,
 	NR_preadv2 = 286,
 	NR_pwritev2 = 287
 };
@@ -61,12 +60,19 @@ static __always_inline bool call_is_on(struct task_struct *task, const struct so
 	return BPF_CORE_READ(socket, sk) == sk;
 }
 
-struct message_header {
-	__u64 name;
-	__u64 name_length;
-	__u64 iovec;
-	__u64 n_iovec;
-};
+/*
+ * One message of a call that moves several has been moved, of `ret` bytes, or not. Of each the call must be opened, or else
+ * this be told.
+ */
+static __always_inline void step_vector(struct sock *sk, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (is_vector_call(regs) &&
+	    (!task_uses_io_uring(task) || call_is_on(task, sk, syscall_argument(regs, 0))))
+		vector_step(ret);
+}
 
 /* Opens the view of what this call moved; without a readable buffer it is a length only. */
 static __always_inline void http1_open_call(struct http1_view *view, struct sock *sk, __u32 total,
@@ -74,7 +80,7 @@ static __always_inline void http1_open_call(struct http1_view *view, struct sock
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct message_header header;
+	struct message_header header = {};
 	__u64 buffer = syscall_argument(regs, 1);
 
 	if (!readable || task_is_compat(task) || (task->flags & (PF_KTHREAD | PF_IO_WORKER)) ||
@@ -99,8 +105,17 @@ static __always_inline void http1_open_call(struct http1_view *view, struct sock
 			break;
 		http1_open(view, total, 0, 0, header.iovec, header.n_iovec);
 		return;
+	case NR_sendmmsg:
+	case NR_recvmmsg:
+		vector_step(total);
+		if (vector_message(&header, total))
+			break;
+		http1_open(view, total, 0, 0, header.iovec, header.n_iovec);
+		return;
 	}
 length_only:
+	if (!readable)
+		step_vector(sk, total);
 	http1_open(view, total, 0, 0, 0, 0);
 }
 

@@ -39,7 +39,7 @@ struct task_state {
 	__u32 process_marks; /* process: what is counted already, kept at the thread-group leader's */
 	__u32 syscall_weight; /* syscalls: how many calls the one it is in stands for */
 	__u32 pace_16; /* syscalls: time of one of those made in a row, in 16ths of ns, lib/budget.bpf.h */
-	__u32 pad;
+	__u32 vector; /* requests: how far it is in sendmmsg() or recvmmsg(), lib/message_vector.bpf.h */
 	/* sched: the kernel's totals, modulo 2^32, when the thread was last seen leaving the CPU */
 	__u32 voluntary_switches;
 	__u32 involuntary_switches;

@@ -226,8 +226,24 @@ static void receive_message(int s, size_t body)
 }
 
 /* How a text is handed to the kernel. */
-enum manner { WHOLE, BY_BYTE, IN_THREE_PIECES, AS_MESSAGE, MANNERS };
+enum manner { WHOLE, BY_BYTE, IN_THREE_PIECES, AS_MESSAGE, AS_MESSAGES, WITHOUT_COPY, MANNERS };
 static enum manner manner;
+
+/* All pieces in one call, each a message of its own; sent like that they are none on a stream. */
+static size_t move_messages(int s, struct iovec pieces[3], bool is_send)
+{
+	struct mmsghdr messages[3] = {};
+	size_t moved = 0;
+	int n;
+
+	for (int i = 0; i < 3; i++)
+		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &pieces[i], .msg_iovlen = 1 };
+	n = (int)(is_send ? MUST(sendmmsg(s, messages, 3, 0))
+			  : MUST(recvmmsg(s, messages, 3, MSG_WAITFORONE, NULL)));
+	for (int i = 0; i < n; i++)
+		moved += messages[i].msg_len;
+	return moved;
+}
 
 static void send_in_manner(int s, const char *text)
 {
@@ -249,6 +265,13 @@ static void send_in_manner(int s, const char *text)
 		break;
 	case IN_THREE_PIECES:
 		MUST(writev(s, pieces, 3));
+		break;
+	case AS_MESSAGES:
+		MUST(move_messages(s, pieces, true));
+		break;
+	case WITHOUT_COPY:
+		MUST(setsockopt(s, SOL_SOCKET, SO_ZEROCOPY, &(int){ 1 }, sizeof(int)));
+		MUST(send(s, text, size, MSG_ZEROCOPY));
 		break;
 	default:
 		MUST(sendmsg(s, &message, 0));
@@ -275,6 +298,10 @@ static void receive_in_manner(int s, const char *text)
 			n = (size_t)MUST(read(s, buffer, 1));
 		else if (manner == IN_THREE_PIECES)
 			n = (size_t)MUST(readv(s, pieces, 3));
+		else if (manner == AS_MESSAGES)
+			n = move_messages(s, pieces, false);
+		else if (manner == WITHOUT_COPY)
+			n = (size_t)MUST(recv(s, buffer, size, MSG_WAITALL));
 		else
 			n = (size_t)MUST(recvmsg(s, &message, 0));
 		if (!n)
