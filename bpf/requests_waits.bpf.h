@@ -187,17 +187,21 @@ static __always_inline void describe_socket(struct slow_request *slow, const str
 static __always_inline void describe_target(struct slow_request *slow,
 					    const struct connection *connection)
 {
-	__u32 to = 0;
-	bool in_target = false;
+	volatile __u32 *memory = &slow->target_size;
+	__u32 from = 0, to;
 
-	for (int i = 0; i < CONNECTION_LINE; i++) {
-		__u8 byte = connection->line[i];
+	while (from < CONNECTION_LINE && connection->line[from] != ' ')
+		from++;
+	/* From memory it is any number to the verifier, which would follow each of them to the end of the program. */
+	*memory = from + 1;
+	from = *memory;
+	for (to = 0; to < SLOW_REQUEST_TARGET; to++) {
+		__u64 at = at_most(from + to, CONNECTION_LINE);
+		__u8 byte = at < CONNECTION_LINE ? connection->line[at] : 0;
 
-		if (byte == '\r' || byte == '\n' || !byte || (byte == ' ' && in_target))
+		if (byte == ' ' || byte == '\r' || byte == '\n' || !byte)
 			break;
-		if (in_target && to < SLOW_REQUEST_TARGET)
-			slow->target[to++] = byte;
-		in_target |= byte == ' ';
+		slow->target[to] = byte;
 	}
 	slow->target_size = to;
 }

@@ -374,6 +374,26 @@ static void memory_is_within_its_formula(void **state)
 	(void)state;
 }
 
+/* The kernel gives up on a program after a million instructions, and the agent's start waits for each. */
+#define VERIFIED_INSTRUCTIONS_MAX 250000
+
+static void programs_are_soon_verified(void **state)
+{
+	struct leadline *leadline = leadline_start(NULL);
+	struct output *output =
+		run_shell("grep -h ^verified_insns: /proc/%d/fdinfo/* | sort -n -k 2 | tail -n 1",
+			  (int)leadline->pid);
+	unsigned most = 0;
+
+	if (sscanf(output->text, "verified_insns: %u", &most) != 1)
+		test_skip("the kernel does not tell, as from 5.16 on it does");
+	output_free(output);
+	if (most > VERIFIED_INSTRUCTIONS_MAX)
+		test_fail("%u instructions verified for one program", most);
+	leadline_stop(leadline);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,6 +408,7 @@ int main(void)
 		HARNESS_TEST(two_agents_run_side_by_side),
 		HARNESS_TEST(a_disabled_probe_attaches_nothing),
 		HARNESS_TEST(memory_is_within_its_formula),
+		HARNESS_TEST(programs_are_soon_verified),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
