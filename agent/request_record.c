@@ -15,59 +15,56 @@ struct owned_record {
 };
 
 /* The strings that are copied, in the order they are stored. */
-static size_t list_texts(const struct request_record *record, const char *texts[])
+#define OWN_TEXTS 7
+#define MAX_TEXTS (OWN_TEXTS + REQUEST_MAX_DOWNSTREAMS + METRIC_MAX_LABELS)
+
+static size_t list_texts(struct request_record *record, const char **texts[MAX_TEXTS])
 {
-	const char *const own[] = { record->operation, record->route, record->target,
-				    record->status,    record->error, record->local,
-				    record->peer };
-	size_t n = sizeof(own) / sizeof(own[0]);
+	const char **const own[OWN_TEXTS] = { &record->operation, &record->route, &record->target,
+					      &record->status,	  &record->error, &record->local,
+					      &record->peer };
+	size_t n = OWN_TEXTS;
 
 	memcpy(texts, own, sizeof(own));
-	if (record->histogram)
-		for (size_t i = 0; i < metric_labels(record->histogram); i++)
-			texts[n++] = record->labels[i] ? record->labels[i] : "";
+	for (size_t i = 0; i < record->n_downstreams; i++)
+		texts[n++] = &record->downstreams[i].peer;
+	for (size_t i = 0; record->histogram && i < metric_labels(record->histogram); i++) {
+		if (!record->labels[i])
+			record->labels[i] = "";
+		texts[n++] = &record->labels[i];
+	}
 	return n;
 }
 
 const struct request_record *request_record_new(const struct request_record *facts)
 {
-	const char *texts[7 + METRIC_MAX_LABELS];
-	size_t n = list_texts(facts, texts), size = sizeof(struct owned_record);
+	struct request_record copy = *facts;
+	const char **texts[MAX_TEXTS];
+	size_t n = list_texts(&copy, texts), size = sizeof(struct owned_record);
 	struct owned_record *owned;
-	struct request_record *record;
 	char *at;
 
 	size += facts->n_waits * sizeof(*facts->waits);
 	for (size_t i = 0; i < n; i++)
-		size += strlen(texts[i]) + 1;
+		size += strlen(*texts[i]) + 1;
 	owned = malloc(size);
 	if (!owned)
 		return NULL;
 	atomic_init(&owned->references, 1);
 	owned->size = size;
-	record = &owned->record;
-	*record = *facts;
 	if (facts->n_waits)
 		memcpy(owned->waits, facts->waits, facts->n_waits * sizeof(*facts->waits));
-	record->waits = owned->waits;
+	copy.waits = owned->waits;
 	at = (char *)(owned->waits + facts->n_waits);
 	for (size_t i = 0; i < n; i++) {
-		size_t length = strlen(texts[i]) + 1;
+		size_t length = strlen(*texts[i]) + 1;
 
-		memcpy(at, texts[i], length);
-		texts[i] = at;
+		memcpy(at, *texts[i], length);
+		*texts[i] = at;
 		at += length;
 	}
-	record->operation = texts[0];
-	record->route = texts[1];
-	record->target = texts[2];
-	record->status = texts[3];
-	record->error = texts[4];
-	record->local = texts[5];
-	record->peer = texts[6];
-	for (size_t i = 7; i < n; i++)
-		record->labels[i - 7] = texts[i];
-	return record;
+	owned->record = copy;
+	return &owned->record;
 }
 
 const struct request_record *request_record_get(const struct request_record *record)

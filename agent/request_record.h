@@ -15,6 +15,14 @@ struct request_wait {
 	uint64_t ns;
 };
 
+/* Whom it waited for. */
+struct request_downstream {
+	const char *peer; /* "10.0.0.1:5432" */
+	const char *protocol; /* a constant; "" not known */
+	uint64_t ns;
+};
+#define REQUEST_MAX_DOWNSTREAMS 3
+
 /* Strings are never NULL; "" where it is not known. */
 struct request_record {
 	const char *protocol; /* "http", "postgresql": a constant */
@@ -35,6 +43,9 @@ struct request_record {
 	/* Where the time went: their sum is the duration. None: not known. */
 	const struct request_wait *waits;
 	size_t n_waits;
+	/* Of the reason "outbound", as far as these tell. */
+	struct request_downstream downstreams[REQUEST_MAX_DOWNSTREAMS];
+	size_t n_downstreams;
 	/* The series it is counted in. NULL: not known. */
 	const struct metric_desc *histogram;
 	const char *labels[METRIC_MAX_LABELS]; /* of that */

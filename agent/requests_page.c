@@ -9,7 +9,7 @@
  *                              "requests", "errors"}]}],
  *    "slow": [{"time", "duration_seconds", "first_byte_seconds", "labels": {…}, "side", "protocol", "operation", "route",
  *              "target", "status", "error", "peer", "local", "pid", "tid", "response_bytes", "retransmits", "rtt_seconds",
- *              "waits": {"disk": 0.018, …}}]}
+ *              "waits": {"outbound": 0.018, …}, "downstreams": [{"peer", "protocol", "seconds"}]}]}
  *
  * Rates are per second; `time` is the end of a request; what is not known is null. In flight are those of HTTP/1 only.
  */
@@ -168,6 +168,22 @@ static void put_waits(struct buffer *out, const struct request_record *record)
 	buffer_char(out, '}');
 }
 
+static void put_downstreams(struct buffer *out, const struct request_record *record)
+{
+	put_key(out, "downstreams");
+	buffer_char(out, '[');
+	for (size_t i = 0; i < record->n_downstreams; i++) {
+		const struct request_downstream *downstream = &record->downstreams[i];
+
+		buffer_string(out, i ? ",{" : "{");
+		put_text(out, "peer", downstream->peer);
+		put_text(out, "protocol", downstream->protocol);
+		put_seconds(out, "seconds", downstream->ns);
+		buffer_char(out, '}');
+	}
+	buffer_char(out, ']');
+}
+
 static void put_slow(struct buffer *out, const struct request_entry *entry,
 		     const struct snapshot *snapshot)
 {
@@ -196,6 +212,7 @@ static void put_slow(struct buffer *out, const struct request_entry *entry,
 	put_number(out, "retransmits", is_connection_known ? record->retransmits : NAN);
 	put_number(out, "rtt_seconds", record->rtt_us ? record->rtt_us / 1e6 : NAN);
 	put_waits(out, record);
+	put_downstreams(out, record);
 	buffer_char(out, '}');
 }
 

@@ -69,6 +69,42 @@ static __always_inline struct connection *connection_new(struct sock *sk, __u32 
 	return connection;
 }
 
+/* This end asks, as far as is known. */
+static __always_inline bool is_asking(const struct connection *connection)
+{
+	return connection->role == ROLE_CLIENT ||
+	       (connection->role > ROLE_CLIENT && connection->tentative_role == ROLE_CLIENT);
+}
+
+/*
+ * Whether a call may have ended a wait that is not to be taken for one for somebody else: of one that asks, for what it reads, and to
+ * be connected; of a server, for what belongs to the request, and to get rid of a part of the response.
+ */
+static __always_inline bool is_end_of_wait(const struct connection *connection, bool is_send,
+					   bool is_new, bool in_body)
+{
+	if (connection->role == ROLE_SERVER)
+		return is_send ? connection->response_started : in_body;
+	return is_new || !is_send;
+}
+
+/* A thread that serves a request has waited for this connection until now, it may be. */
+static __always_inline void waited_for(struct sock *sk, const struct connection *connection)
+{
+	__u32 protocol = connection->role == ROLE_CLIENT ? DOWNSTREAM_HTTP : PREFIX_UNKNOWN;
+	enum waited_for whom = is_asking(connection) ? WAITED_FOR_PEER : WAITED_FOR_CLIENT;
+
+	if (connection->role == ROLE_STREAM) {
+		struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+
+		if (!stream || stream->role != REQUESTS_CLIENT)
+			return;
+		protocol = stream->protocol;
+		whom = WAITED_FOR_PEER;
+	}
+	waited(sk, whom, protocol);
+}
+
 static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
 {
 	const struct call_data data = { .sk = sk, .readable = readable };
@@ -76,7 +112,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	struct work *work;
 	struct budget_lane *lane;
 	__u32 weight;
-	bool is_lost = false;
+	bool is_lost = false, is_new = false, in_body = false;
 
 	if (!is_tcp(sk)) {
 		datagram_moved(sk, size, is_send, readable);
@@ -88,12 +124,17 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		connection = connection_new(sk, size, is_send);
 		if (!connection)
 			return;
+		is_new = true;
 	}
 	weight = sample_weight(lane, sk);
-	if (!weight && sample_leaves(connection))
+	if (!weight && sample_leaves(connection)) {
+		if (connection->serves_too && !is_send && is_asking(connection))
+			waited_for(sk, connection);
 		return;
+	}
 	if (weight && connection->turn == TURN_OVER)
 		sample_joins(connection);
+	in_body = !is_send && connection->request.phase == HTTP1_BODY;
 	if (connection->role < ROLE_IGNORED) {
 		work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 		if (!work)
@@ -107,6 +148,8 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		stream_moved(sk, connection, size, is_send, readable);
 	else
 		count_call(connection, size, weight, is_lost);
+	if (connection->serves_too && is_end_of_wait(connection, is_send, is_new, in_body))
+		waited_for(sk, connection);
 }
 
 static __always_inline void response_over(struct sock *sk, enum response_end how)
@@ -118,6 +161,15 @@ static __always_inline void response_over(struct sock *sk, enum response_end how
 	if (connection->role == ROLE_STREAM && how == CLOSED)
 		stream_over(sk, connection);
 	http1_over(connection, sk, how);
+}
+
+/* Of a connection that moves no bytes: at its end. */
+static __always_inline void waited_for_end(struct sock *sk)
+{
+	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+
+	if (connection && connection->serves_too && connection->role != ROLE_SERVER)
+		waited_for(sk, connection);
 }
 
 static __always_inline void sent(struct sock *sk, int ret)
@@ -138,8 +190,10 @@ static __always_inline void received(struct sock *sk, int ret, int flags)
 		data_moved(sk, ret, false, !(flags & MSG_TRUNC));
 	else if (!is_tcp(sk))
 		step_vector(sk, ret);
-	else if (sk->sk_shutdown & RCV_SHUTDOWN)
+	else if (sk->sk_shutdown & RCV_SHUTDOWN) {
+		waited_for_end(sk);
 		response_over(sk, RECEIVED_ALL);
+	}
 }
 
 SEC("tp_btf/sock_send_length")
@@ -191,9 +245,21 @@ int requests_recv_fexit(__u64 *ctx)
 	return 0;
 }
 
+#define TCP_SYN_SENT  2
 #define TCP_FIN_WAIT1 4
+#define TCP_CLOSE     7
 #define TCP_LAST_ACK  9
 #define SHUTDOWN_MASK 3
+
+/* Given up: a connection refused, or unreachable, ends in an interrupt, and who waited for it is not known. */
+static __always_inline void connecting_over(struct sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (is_tcp(sk) && syscall_number(regs) == NR_close)
+		waited(sk, WAITED_FOR_PEER, PREFIX_UNKNOWN);
+}
 
 /*
  * This end closes, in the context of its process; a client that merely ends its sending still waits for the
@@ -202,10 +268,14 @@ int requests_recv_fexit(__u64 *ctx)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(requests_state, struct sock *sk, int old_state, int new_state)
 {
+	if (old_state == TCP_SYN_SENT && new_state == TCP_CLOSE)
+		connecting_over(sk);
 	if (new_state != TCP_FIN_WAIT1 && new_state != TCP_LAST_ACK)
 		return 0;
-	if (is_tcp(sk))
+	if (is_tcp(sk)) {
+		waited_for_end(sk);
 		response_over(sk, sk->sk_shutdown == SHUTDOWN_MASK ? CLOSED : SENT_ALL);
+	}
 	return 0;
 }
 

@@ -87,6 +87,7 @@ enum requests_lost {
 struct requests_shared {
 	__u64 lost[REQUESTS_LOST_REASONS];
 	__u64 row_generation; /* counted up when rows were given back: what connections remember is void then */
+	__u64 downstream_generation; /* the same of those in slow_requests.h, which threads remember */
 	/* A request that takes so long is told of (slow_requests.h), by role; 0: none is. Set by the user side. */
 	__u64 slow_ns[REQUESTS_ROLES];
 	__u64 streams; /* connections so far that speak something else than HTTP/1: the last one's number */
@@ -101,6 +102,8 @@ struct requests_settings {
 	__u32 lanes;
 	__u32 shared; /* lanes are shared between CPUs */
 	__u32 max_entities;
+	__u32 downstreams; /* rows, per lane: whom requests waited for */
+	__u32 pad;
 	/* of streams.h */
 	__u32 exchange_rows; /* per lane; of these, the first ones are "other", by protocol and role */
 	__u32 capture_bytes; /* copied at most from the beginning of a call */

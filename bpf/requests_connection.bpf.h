@@ -65,6 +65,7 @@ struct connection {
 	 */
 	__u8 early : 1;
 	__u8 midway : 1; /* its beginning was not seen */
+	__u8 serves_too : 1; /* the thread that the entity is of has served requests */
 	/* While connections are sampled, see requests_sample.bpf.h: */
 	__u8 turn; /* enum connection_turn */
 	__u8 weight; /* for how many its pending requests stand */
@@ -123,6 +124,7 @@ static __always_inline bool find_entity(struct connection *connection)
 	if (task->entity == ENTITY_EXCLUDED)
 		return false;
 	connection->entity = task->entity;
+	connection->serves_too = task->serves_since_ns != 0;
 	return true;
 }
 

@@ -7,6 +7,7 @@
 
 #include <bpf/bpf_endian.h>
 #include "lib/budget.bpf.h"
+#include "requests_ledger.bpf.h"
 #include "requests_streams.bpf.h"
 
 #define DNS_PORT bpf_htons(53)
@@ -70,6 +71,8 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	work->entity = task ? task->entity : ENTITY_OTHER;
 	open_call(work, sk, size, readable);
 	streams_take(stream, work);
+	if (!is_send && stream->role == REQUESTS_CLIENT && task && task->serves_socket)
+		waited(sk, WAITED_FOR_PEER, PREFIX_DNS);
 }
 
 #endif

@@ -9,6 +9,8 @@
 #ifndef __bpf__
 #include <linux/types.h>
 #endif
+#include "lib/protocol_numbers.h"
+#include "lib/task.h"
 #include "lib/wait.h"
 #include "streams.h"
 
@@ -16,6 +18,7 @@
 enum request_reason {
 	REQUEST_SOCKET_QUEUE = WAIT_REASON_COUNT, /* arrived, not yet read */
 	REQUEST_RUN_QUEUE,
+	REQUEST_OUTBOUND, /* asked another server and waited for it: a part of network and poll that is told apart */
 	REQUEST_ON_CPU,
 	REQUEST_UNATTRIBUTED, /* handed to another thread, or the thread served others meanwhile */
 	REQUEST_REASONS,
@@ -23,9 +26,29 @@ enum request_reason {
 
 /* By entity and lane: where the time of the requests went that it served. */
 struct request_waits {
+	/* outbound: for those that have no row of their own */
 	__u64 reasons_ns[REQUEST_REASONS];
 };
-_Static_assert(sizeof(struct request_waits) == 128, "two cache lines");
+
+/* Whom requests of an entity waited for. IPv4 addresses mapped into IPv6. */
+struct downstream_key {
+	__u32 entity;
+	__u16 port;
+	__u16 pad;
+	__u8 address[16];
+};
+
+/* What it speaks: enum prefix_protocol, or this. */
+#define DOWNSTREAM_HTTP	     PREFIX_PROTOCOLS
+#define DOWNSTREAM_PROTOCOLS (PREFIX_PROTOCOLS + 1)
+
+/* By row; port 0: free. Row 0 is never used. */
+struct downstream_name {
+	struct downstream_key key;
+	__u32 protocol;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct downstream_name) == 32, "no padding");
 
 #define SLOW_REQUEST_TARGET 96 /* the line is cut there, method included */
 
@@ -33,8 +56,12 @@ _Static_assert(sizeof(struct request_waits) == 128, "two cache lines");
 struct slow_request {
 	__u64 duration_ns;
 	__u64 first_byte_ns; /* of the response, since the start; 0: none came */
-	__u64 reasons_ns
-		[REQUEST_REASONS]; /* sum: duration_ns; a client's: all of it unattributed */
+	__u64 reasons_ns[REQUEST_REASONS]; /* sum: duration_ns; a client's: all of it outbound */
+	/* Whom the outbound part was for, as far as these tell; port 0: no more. */
+	struct slow_downstream {
+		__u64 ns;
+		struct downstream_name name;
+	} downstreams[TASK_DOWNSTREAMS - 1];
 	__u8 local_address[16], peer_address[16]; /* IPv4 ones mapped into IPv6 */
 	__u16 local_port, peer_port;
 	__u16 status; /* 0: no response */

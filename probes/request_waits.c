@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Where the time of served requests went; see request_waits.h. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include "probes/probe.h"
 #include "probes/request_waits.h"
+#include "probes/requests_exchanges.h"
+
+#define OTHER "_OTHER"
 
 const struct metric_desc request_waits_metric = {
 	.name = "leadline_request_wait_seconds_total",
-	.help = "Where the time of served HTTP requests went, from arrival to the last byte of the response: reasons sum to their durations. unattributed: another thread answered than the one that read, or it served others meanwhile",
+	.help = "Where the time of served HTTP requests went, from arrival to the last byte of the response: reasons sum to their durations. outbound: it asked the downstream and waited for it. unattributed: another thread answered than the one that read, or it served others meanwhile",
 	.unit = "seconds",
 	.kind = METRIC_COUNTER,
 	.per_entity = true,
-	.labels = { "reason" },
+	.labels = { "reason", "downstream" },
 };
 
 static const char *const names[REQUEST_REASONS] = {
@@ -18,6 +25,7 @@ static const char *const names[REQUEST_REASONS] = {
 #undef X
 		[REQUEST_SOCKET_QUEUE] = "socket_queue",
 	[REQUEST_RUN_QUEUE] = "run_queue",
+	[REQUEST_OUTBOUND] = "outbound",
 	[REQUEST_ON_CPU] = "on_cpu",
 	[REQUEST_UNATTRIBUTED] = "unattributed",
 };
@@ -27,27 +35,117 @@ const char *request_reason_name(unsigned reason)
 	return reason < REQUEST_REASONS ? names[reason] : NULL;
 }
 
-void request_waits_write(const struct request_waits *rows, unsigned lanes, unsigned entities,
-			 struct metric_writer *writer)
+void request_address(char text[REQUEST_ADDRESS_SIZE], const __u8 address[16], uint16_t port)
 {
-	for (uint32_t entity = 0; entity < entities; entity++)
-		for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
-			uint64_t ns = 0;
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	bool is_v4 = !memcmp(address, mapped, sizeof(mapped));
+	char number[INET6_ADDRSTRLEN] = "";
 
-			for (unsigned lane = 0; lane < lanes; lane++)
-				ns += __atomic_load_n(
-					&rows[(size_t)lane * entities + entity].reasons_ns[reason],
-					__ATOMIC_RELAXED);
-			if (ns)
-				metric_write(writer, &request_waits_metric, entity,
-					     (const char *const[]){ names[reason] },
-					     (double)ns / 1e9);
-		}
+	inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? address + 12 : address, number,
+		  sizeof(number));
+	snprintf(text, REQUEST_ADDRESS_SIZE, is_v4 ? "%s:%u" : "[%s]:%u", number, port);
 }
 
-void request_waits_forget(struct request_waits *rows, unsigned lanes, unsigned entities,
-			  uint32_t entity)
+const char *request_downstream_protocol(unsigned protocol)
 {
-	for (unsigned lane = 0; lane < lanes && entity < entities; lane++)
-		memset(&rows[(size_t)lane * entities + entity], 0, sizeof(*rows));
+	return protocol == DOWNSTREAM_HTTP ? "http" : stream_protocol_name(protocol);
+}
+
+int request_waits_configure(const struct request_wait_tables *tables, struct probe *probe)
+{
+	int err = probe_map_size(probe, "request_waits", tables->lanes * tables->entities);
+
+	if (!err)
+		err = probe_map_size(probe, "row_of_downstream", tables->downstreams);
+	if (!err)
+		err = probe_map_size(probe, "free_downstreams", tables->downstreams);
+	if (!err)
+		err = probe_map_size(probe, "downstream_names", tables->downstreams);
+	if (!err)
+		err = probe_map_size(probe, "downstream_ns", tables->lanes * tables->downstreams);
+	return err;
+}
+
+int request_waits_prepare(struct request_wait_tables *tables, struct probe *probe)
+{
+	tables->waits = probe_rows(probe, "request_waits");
+	tables->names = probe_rows(probe, "downstream_names");
+	tables->downstream_ns = probe_rows(probe, "downstream_ns");
+	if (!tables->waits || !tables->names || !tables->downstream_ns)
+		return -errno;
+	return probe_fill_free_rows(probe, "free_downstreams", tables->downstreams);
+}
+
+static uint64_t load(const __u64 *value)
+{
+	return __atomic_load_n(value, __ATOMIC_RELAXED);
+}
+
+static void write_wait(struct metric_writer *writer, uint32_t entity, unsigned reason,
+		       const char *downstream, uint64_t ns)
+{
+	if (ns)
+		metric_write(writer, &request_waits_metric, entity,
+			     (const char *const[]){ names[reason], downstream }, (double)ns / 1e9);
+}
+
+static void write_entity(const struct request_wait_tables *tables, uint32_t entity,
+			 struct metric_writer *writer)
+{
+	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
+		uint64_t ns = 0;
+
+		for (unsigned lane = 0; lane < tables->lanes; lane++)
+			ns += load(&tables->waits[(size_t)lane * tables->entities + entity]
+					    .reasons_ns[reason]);
+		write_wait(writer, entity, reason, reason == REQUEST_OUTBOUND ? OTHER : "", ns);
+	}
+}
+
+static void write_downstream(const struct request_wait_tables *tables, uint32_t row,
+			     struct metric_writer *writer)
+{
+	const struct downstream_key *key = &tables->names[row].key;
+	char peer[REQUEST_ADDRESS_SIZE];
+	uint64_t ns = 0;
+
+	for (unsigned lane = 0; lane < tables->lanes; lane++)
+		ns += load(&tables->downstream_ns[(size_t)lane * tables->downstreams + row]);
+	if (!ns || key->entity >= tables->entities)
+		return;
+	request_address(peer, key->address, key->port);
+	write_wait(writer, key->entity, REQUEST_OUTBOUND, peer, ns);
+}
+
+void request_waits_write(const struct request_wait_tables *tables, struct metric_writer *writer)
+{
+	for (uint32_t entity = 0; entity < tables->entities; entity++)
+		write_entity(tables, entity, writer);
+	for (uint32_t row = 1; row < tables->downstreams; row++)
+		if (tables->names[row].key.port)
+			write_downstream(tables, row, writer);
+}
+
+bool request_waits_forget(const struct request_wait_tables *tables, uint32_t entity,
+			  void (*give_back)(void *context, uint32_t row,
+					    const struct downstream_key *key),
+			  void *context)
+{
+	bool had_some = false;
+
+	for (unsigned lane = 0; lane < tables->lanes && entity < tables->entities; lane++)
+		memset(&tables->waits[(size_t)lane * tables->entities + entity], 0,
+		       sizeof(*tables->waits));
+	for (uint32_t row = 1; row < tables->downstreams; row++) {
+		const struct downstream_key key = tables->names[row].key;
+
+		if (!key.port || key.entity != entity)
+			continue;
+		for (unsigned lane = 0; lane < tables->lanes; lane++)
+			tables->downstream_ns[(size_t)lane * tables->downstreams + row] = 0;
+		memset(&tables->names[row], 0, sizeof(*tables->names));
+		give_back(context, row, &key);
+		had_some = true;
+	}
+	return had_some;
 }

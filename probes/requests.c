@@ -136,6 +136,15 @@ static const struct option_desc options[] = {
 			"those beyond are counted under the target \"_OTHER\". Memory: up to 3 KiB each",
 	},
 	{
+		.key = "downstreams",
+		.type = OPTION_INT,
+		.fallback = "256",
+		.min = 1,
+		.max = 65536,
+		.help = "addresses that served requests wait for, by program, whose waits are kept apart; those beyond are \"_OTHER\". "
+			"Memory: (CPUs (at most 8) * 8 + 100) bytes each",
+	},
+	{
 		.key = "exchange_rows",
 		.type = OPTION_INT,
 		.fallback = "0",
@@ -371,8 +380,6 @@ uint64_t requests_tables_write(const struct requests_tables *tables, struct metr
 		write_row(writer, &key, &sum);
 		total += sum.requests;
 	}
-	if (tables->waits)
-		request_waits_write(tables->waits, tables->lanes, tables->entities, writer);
 	for (uint32_t entity = 0; entity < tables->entities; entity++) {
 		write_bytes(tables, writer, entity);
 		for (int role = 0; now_ns && role < REQUESTS_ROLES; role++)
@@ -409,8 +416,6 @@ uint64_t requests_tables_forget(const struct requests_tables *tables, uint32_t e
 		memset(&tables->bytes[(size_t)lane * tables->entities + entity], 0,
 		       sizeof(struct requests_bytes));
 	memset(&tables->in_flight[entity], 0, sizeof(struct requests_in_flight));
-	if (tables->waits)
-		request_waits_forget(tables->waits, tables->lanes, tables->entities, entity);
 	return total;
 }
 
@@ -418,6 +423,7 @@ uint64_t requests_tables_forget(const struct requests_tables *tables, uint32_t e
 
 struct requests_state {
 	struct requests_tables tables;
+	struct request_wait_tables waits;
 	struct requests_shared *shared;
 	struct requests_protocols *protocols;
 	struct slow_requests *slow; /* NULL: not wanted */
@@ -437,6 +443,9 @@ static struct requests_state *state_of(struct probe *probe)
 	state->tables.lanes = requests_lanes_for(probe_cpus(probe));
 	state->tables.rows = requests_rows_for((unsigned)probe_option_int(probe, "rows"));
 	state->tables.entities = probe_max_entities(probe);
+	state->waits.lanes = state->tables.lanes;
+	state->waits.entities = state->tables.entities;
+	state->waits.downstreams = (unsigned)probe_option_int(probe, "downstreams") + 1;
 	if (probe_option_int(probe, "slow"))
 		state->slow = slow_requests_new((unsigned)probe_option_int(probe, "slow"),
 						state->tables.entities);
@@ -465,6 +474,7 @@ static int requests_configure(struct probe *probe)
 	settings->shared = tables->lanes < probe_cpus(probe);
 	settings->rows = tables->rows;
 	settings->max_entities = tables->entities;
+	settings->downstreams = state->waits.downstreams;
 	requests_set_bounds(settings);
 
 	err = probe_map_size(probe, "rows", tables->lanes * tables->rows);
@@ -479,7 +489,7 @@ static int requests_configure(struct probe *probe)
 	if (!err)
 		err = probe_map_size(probe, "in_flight", tables->entities);
 	if (!err)
-		err = probe_map_size(probe, "request_waits", tables->lanes * tables->entities);
+		err = request_waits_configure(&state->waits, probe);
 	if (!err)
 		err = requests_protocols_configure(state->protocols, settings);
 	return err;
@@ -515,14 +525,14 @@ static int requests_prepare(struct probe *probe)
 	tables->key = probe_rows(probe, "row_keys");
 	tables->bytes = probe_rows(probe, "bytes");
 	tables->in_flight = probe_rows(probe, "in_flight");
-	tables->waits = probe_rows(probe, "request_waits");
 	state->shared = probe_rows(probe, ".bss");
-	if (!state->shared || !tables->row || !tables->key || !tables->bytes ||
-	    !tables->in_flight || !tables->waits)
+	if (!state->shared || !tables->row || !tables->key || !tables->bytes || !tables->in_flight)
 		return -errno;
 	/* Without the last row, which is never handed out. */
 	err = probe_fill_free_rows(probe, "free_rows", tables->rows - 1);
 	set_thresholds(state, clock_ns());
+	if (!err)
+		err = request_waits_prepare(&state->waits, probe);
 	return err ? err : requests_protocols_prepare(state->protocols);
 }
 
@@ -579,6 +589,7 @@ static int requests_collect(struct probe *probe, struct metric_writer *writer)
 	uint64_t now_ns = find_in_flight(probe, &state->tables);
 	uint64_t total = requests_tables_write(&state->tables, writer, now_ns);
 
+	request_waits_write(&state->waits, writer);
 	total += requests_protocols_collect(state->protocols, writer);
 	collect_slow(state, probe, writer);
 	probe_report_events(probe, total + state->forgotten);
@@ -593,12 +604,20 @@ static void give_back_row(void *context, uint32_t row, const struct requests_key
 	probe_free_row(context, "free_rows", row);
 }
 
+static void give_back_downstream(void *context, uint32_t row, const struct downstream_key *key)
+{
+	probe_map_delete(context, "row_of_downstream", key);
+	probe_free_row(context, "free_downstreams", row);
+}
+
 static void requests_forget_entity(struct probe *probe, uint32_t entity)
 {
 	struct requests_state *state = probe_data(probe);
 
 	state->forgotten += requests_tables_forget(&state->tables, entity, give_back_row, probe);
 	state->forgotten += requests_protocols_forget(state->protocols, entity);
+	if (request_waits_forget(&state->waits, entity, give_back_downstream, probe))
+		__atomic_fetch_add(&state->shared->downstream_generation, 1, __ATOMIC_RELEASE);
 	if (state->slow)
 		slow_requests_forget(state->slow, entity);
 	__atomic_fetch_add(&state->shared->row_generation, 1, __ATOMIC_RELEASE);

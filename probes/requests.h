@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include "agent/metric.h"
 #include "bpf/requests.h"
-#include "bpf/slow_requests.h"
 
 struct requests_tables { /* memory shared with the kernel side */
 	unsigned lanes, rows, entities;
@@ -20,7 +19,6 @@ struct requests_tables { /* memory shared with the kernel side */
 	} * key; /* by row */
 	struct requests_bytes *bytes; /* entity e of lane l at l * entities + e */
 	struct requests_in_flight *in_flight; /* by entity */
-	struct request_waits *waits; /* by lane and entity; NULL: not to be written */
 };
 
 #define REQUESTS_LABELS 6 /* of the histograms of HTTP */

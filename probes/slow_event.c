@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Slow requests of HTTP/1 as the kernel side tells of them; see slow_requests_internal.h. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,24 @@
 #define MAX_SEGMENTS   32 /* in one place of a path */
 #define LONGEST_METHOD 16
 
+_Static_assert(REQUEST_MAX_DOWNSTREAMS == TASK_DOWNSTREAMS - 1, "as many as the kernel side tells");
+
 /* ---- reading ---- */
+
+/* They are parts of what it waited for others. */
+static bool are_downstreams_sound(const struct slow_request *request)
+{
+	uint64_t left_ns = request->reasons_ns[REQUEST_OUTBOUND];
+
+	for (unsigned i = 0; i < REQUEST_MAX_DOWNSTREAMS; i++) {
+		const struct slow_downstream *downstream = &request->downstreams[i];
+
+		if (downstream->ns > left_ns || downstream->name.protocol >= DOWNSTREAM_PROTOCOLS)
+			return false;
+		left_ns -= downstream->ns;
+	}
+	return true;
+}
 
 static bool is_sound(const struct stream_event *head, const struct slow_request *request,
 		     unsigned max_entities, uint64_t now_ns)
@@ -26,7 +42,8 @@ static bool is_sound(const struct stream_event *head, const struct slow_request 
 	       head->entity < max_entities && head->ns <= now_ns &&
 	       request->duration_ns <= head->ns && request->first_byte_ns <= request->duration_ns &&
 	       request->status < 1000 && request->method < HTTP1_METHODS &&
-	       request->outcome < REQUESTS_OUTCOMES && request->target_size <= SLOW_REQUEST_TARGET;
+	       request->outcome < REQUESTS_OUTCOMES &&
+	       request->target_size <= SLOW_REQUEST_TARGET && are_downstreams_sound(request);
 }
 
 /* What is not said to be anything else is unattributed. False: more than there is. */
@@ -52,15 +69,26 @@ static bool read_waits(struct slow_event *event, const struct slow_request *requ
 	return true;
 }
 
-static void read_address(char text[SLOW_ADDRESS_SIZE], const uint8_t address[16], uint16_t port)
+/* The one longest waited for first. */
+static void read_downstreams(struct slow_event *event, const struct slow_request *request)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	bool is_v4 = !memcmp(address, mapped, sizeof(mapped));
-	char number[INET6_ADDRSTRLEN] = "";
+	struct request_downstream *to = event->facts.downstreams;
 
-	inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? address + 12 : address, number,
-		  sizeof(number));
-	snprintf(text, SLOW_ADDRESS_SIZE, is_v4 ? "%s:%u" : "[%s]:%u", number, port);
+	for (unsigned i = 0; i < REQUEST_MAX_DOWNSTREAMS; i++) {
+		const struct slow_downstream *from = &request->downstreams[i];
+		size_t at;
+
+		if (!from->name.key.port)
+			continue;
+		request_address(event->downstreams[i], from->name.key.address, from->name.key.port);
+		for (at = event->facts.n_downstreams++; at && to[at - 1].ns < from->ns; at--)
+			to[at] = to[at - 1];
+		to[at] = (struct request_downstream){
+			.peer = event->downstreams[i],
+			.protocol = request_downstream_protocol(from->name.protocol),
+			.ns = from->ns,
+		};
+	}
 }
 
 /* Up to the first blank, which begins the version. */
@@ -122,8 +150,9 @@ int slow_event_read(struct slow_event *event, const void *data, size_t size, uns
 	requests_labels(&event->key, event->status, facts->labels);
 	facts->operation = facts->labels[0];
 	facts->error = facts->labels[2];
-	read_address(event->local, request->local_address, request->local_port);
-	read_address(event->peer, request->peer_address, request->peer_port);
+	request_address(event->local, request->local_address, request->local_port);
+	request_address(event->peer, request->peer_address, request->peer_port);
+	read_downstreams(event, request);
 	read_target(event, request);
 	event->route[0] = '\0';
 	return 0;

@@ -7,10 +7,9 @@
 #include "bpf/requests.h"
 #include "bpf/slow_requests.h"
 #include "probes/protocols/path_template.h"
+#include "probes/request_waits.h"
 
 /* Text of an address with port: "[" 45 characters "]:65535". */
-#define SLOW_ADDRESS_SIZE 56
-
 /* An event read; what the facts point to is in here, so it is not to be copied. */
 struct slow_event {
 	struct requests_key key;
@@ -19,7 +18,8 @@ struct slow_event {
 	char target[SLOW_REQUEST_TARGET + 1];
 	char route[PATH_TEMPLATE_SIZE];
 	char status[8];
-	char local[SLOW_ADDRESS_SIZE], peer[SLOW_ADDRESS_SIZE];
+	char local[REQUEST_ADDRESS_SIZE], peer[REQUEST_ADDRESS_SIZE];
+	char downstreams[REQUEST_MAX_DOWNSTREAMS][REQUEST_ADDRESS_SIZE];
 	bool target_is_cut;
 };
 

@@ -278,6 +278,27 @@ static int compare_waits(const void *a_, const void *b_)
 	return a->seconds < b->seconds ? 1 : a->seconds > b->seconds ? -1 : 0;
 }
 
+/* " (10.0.0.1:5432 postgresql 17.0ms · 10.0.0.2:80 http 1.20ms)" */
+static void add_downstreams(struct buffer *out, const json_t *request)
+{
+	const json_t *downstreams = json_object_get(request, "downstreams"), *one;
+	size_t i;
+
+	json_array_foreach(downstreams, i, one)
+	{
+		char text[16];
+
+		buffer_string(out, i ? " · " : " (");
+		add_text(out, text_of(one, "peer"), 0);
+		if (*text_of(one, "protocol"))
+			buffer_char(out, ' ');
+		add_text(out, text_of(one, "protocol"), 0);
+		buffer_printf(out, " %s", requests_show_seconds(number_of(one, "seconds"), text));
+	}
+	if (json_array_size(downstreams))
+		buffer_char(out, ')');
+}
+
 /* "sleep 20.1ms · on_cpu 1.20ms", what took longest first, without what is less than a thousandth. */
 static void add_waits(struct buffer *out, const json_t *request)
 {
@@ -299,6 +320,8 @@ static void add_waits(struct buffer *out, const json_t *request)
 		buffer_string(out, i ? " · " : "");
 		add_text(out, list[i].reason, 0);
 		buffer_printf(out, " %s", requests_show_seconds(list[i].seconds, text));
+		if (!strcmp(list[i].reason, "outbound"))
+			add_downstreams(out, request);
 	}
 }
 

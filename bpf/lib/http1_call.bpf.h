@@ -20,6 +20,7 @@
 enum {
 	NR_read = 0,
 	NR_write = 1,
+	NR_close = 3,
 	NR_readv = 19,
 	NR_writev = 20,
 	NR_sendto = 44,
@@ -31,6 +32,7 @@ enum {
 };
 #elif defined(__TARGET_ARCH_arm64)
 enum {
+	NR_close = 57,
 	NR_read = 63,
 	NR_write = 64,
 	NR_readv = 65,

@@ -17,6 +17,14 @@
 #define ENTITY_OTHER	0 /* found no free id */
 #define ENTITY_EXCLUDED 0xffffffffU /* the agent itself: probes skip it */
 
+/* Others that one request waits for, kept apart; the first stands for all beyond. */
+#define TASK_DOWNSTREAMS 4
+struct task_downstream {
+	__s64 ns;
+	__u32 row; /* of downstream_names in bpf/requests_ledger.bpf.h; 0: any */
+	__u32 pad;
+};
+
 struct task_state {
 	__u32 entity;
 	__u32 wait_reason; /* sched: why it left the CPU, enum wait_reason */
@@ -53,6 +61,13 @@ struct task_state {
 	__u64 serves_since_ns; /* … and was read */
 	__s64 serves_waited_ns[WAIT_REASON_COUNT];
 	__s64 serves_queued_ns;
+	/* requests: whom it waited for. What is known to be for one of these is taken off the waits for network and poll, … */
+	struct task_downstream serves_downstreams[TASK_DOWNSTREAMS];
+	/* … and so much of each that is left was for none of them. */
+	__s64 serves_told_network_ns;
+	__s64 serves_told_poll_ns;
+	__u32 serves_generation; /* of the rows above */
+	__u32 pad2;
 };
 
 /* What runs on a CPU, in a second map that all objects share. Kept by sched. */

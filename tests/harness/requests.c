@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Helpers for tests of the requests probe; see requests.h. */
+#include <math.h>
 #include "tests/harness/harness.h"
 #include "tests/harness/requests.h"
 
@@ -34,4 +35,70 @@ void requests_expect_nothing_lost(const struct page *page)
 		    strcmp(sample_label(sample, "reason"), "recursion") && sample->value > 0)
 			test_fail("lost %s: %.0f", sample_label(sample, "reason"), sample->value);
 	}
+}
+
+/* ---- the page of slow ones ---- */
+
+static void drop_json(void *json)
+{
+	json_decref(json);
+}
+
+const json_t *requests_page_of(struct leadline *leadline, const char *path)
+{
+	struct answer *answer = leadline_fetch(leadline, "GET", path, NULL, NULL);
+	json_t *json = json_loads(answer->body ? answer->body : "", 0, NULL);
+
+	if (answer->status != 200 || !json)
+		test_fail("%s: %ld %s", path, answer->status, answer->body);
+	answer_free(answer);
+	cleanup_push(drop_json, json);
+	return json;
+}
+
+const char *requests_text(const json_t *object, const char *key)
+{
+	const char *value = json_string_value(json_object_get(object, key));
+
+	return value ? value : "";
+}
+
+double requests_number(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+
+	return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+const json_t *requests_slowest(const json_t *page, const char *side, const char *operation,
+			       const char *route, size_t *ret_n)
+{
+	const json_t *one, *slowest = NULL;
+	size_t i;
+
+	*ret_n = 0;
+	json_array_foreach(json_object_get(page, "slow"), i, one)
+	{
+		if (strcmp(requests_text(one, "side"), side) ||
+		    strcmp(requests_text(one, "operation"), operation) ||
+		    strcmp(requests_text(one, "route"), route))
+			continue;
+		if (!(*ret_n)++)
+			slowest = one;
+	}
+	return slowest;
+}
+
+void requests_expect_waits(const json_t *request, const char *main_reason, double expected)
+{
+	json_t *waits = json_object_get(request, "waits"), *value;
+	double sum = 0, duration = requests_number(request, "duration_seconds");
+	const char *reason;
+
+	json_object_foreach(waits, reason, value) sum += json_number_value(value);
+	if (!(fabs(sum - duration) <= duration * 0.01))
+		test_fail("reasons sum to %g, not %g", sum, duration);
+	if (!(requests_number(waits, main_reason) >= expected * 0.95))
+		test_fail("%s: %g, not %g", main_reason, requests_number(waits, main_reason),
+			  expected);
 }

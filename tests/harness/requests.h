@@ -3,6 +3,7 @@
 #ifndef LEADLINE_TESTS_REQUESTS_H
 #define LEADLINE_TESTS_REQUESTS_H
 
+#include <jansson.h>
 #include "tests/harness/leadline.h"
 
 /* An agent with this probe alone. */
@@ -18,5 +19,16 @@ double requests_summarized(const struct page *page, const char *metric, const ch
 			   const char *status);
 /* A hook that interrupts itself is skipped by the kernel; those that count requests never do. */
 void requests_expect_nothing_lost(const struct page *page);
+
+/* GET /requests with what is asked for behind it; lives until cleanup. */
+const json_t *requests_page_of(struct leadline *leadline, const char *path);
+/* "" and NAN where there is none. */
+const char *requests_text(const json_t *object, const char *key);
+double requests_number(const json_t *object, const char *key);
+/* The slowest of a side, an operation and a route, or NULL, and how many there are. */
+const json_t *requests_slowest(const json_t *page, const char *side, const char *operation,
+			       const char *route, size_t *ret_n);
+/* Its reasons sum to its duration, and this one is at least 95 % of so many seconds. */
+void requests_expect_waits(const json_t *request, const char *main_reason, double expected);
 
 #endif

@@ -292,9 +292,11 @@ static void only_what_is_asked_for(void **state)
 
 /* ---- slow ones ---- */
 
-static const struct request_wait waits[] = {
-	{ "disk", 18 * MS }, { "run_queue", 400000 }, { "on_cpu", 1200000 }, { "socket_queue", 400 }
-};
+static const struct request_wait waits[] = { { "disk", 18 * MS },
+					     { "run_queue", 400000 },
+					     { "on_cpu", 1200000 },
+					     { "socket_queue", 400 },
+					     { "outbound", 800000 } };
 
 static const struct request_record *make_record(uint64_t duration_ns, bool is_call)
 {
@@ -318,6 +320,9 @@ static const struct request_record *make_record(uint64_t duration_ns, bool is_ca
 		.rtt_us = 250,
 		.waits = waits,
 		.n_waits = sizeof(waits) / sizeof(waits[0]),
+		.downstreams = { { "10.0.0.2:5432", "postgresql", 700000 },
+				 { "[::1]:4711", "", 100000 } },
+		.n_downstreams = 2,
 	};
 	const struct request_record *record;
 
@@ -354,7 +359,7 @@ static void slow_ones_in_detail(void **state)
 	struct snapshot *snapshot = make_slow_snapshot(make_registry());
 	struct requests_query query = { .has_slow = true, .limit = 50 };
 	const json_t *json = ask(page, snapshot, &query), *slow = json_object_get(json, "slow");
-	const json_t *one = json_array_get(slow, 0);
+	const json_t *one = json_array_get(slow, 0), *downstream;
 
 	assert_null(json_object_get(json, "services"));
 	assert_int_equal(json_array_size(slow), 2);
@@ -376,10 +381,17 @@ static void slow_ones_in_detail(void **state)
 	assert_true(number(one, "response_bytes") == 1234);
 	assert_true(number(one, "retransmits") == 2);
 	assert_true(number(one, "rtt_seconds") == 0.00025);
-	assert_int_equal(json_object_size(json_object_get(one, "waits")), 4);
+	assert_int_equal(json_object_size(json_object_get(one, "waits")), 5);
 	assert_true(number(json_object_get(one, "waits"), "disk") == 0.018);
 
+	assert_int_equal(json_array_size(json_object_get(one, "downstreams")), 2);
+	downstream = json_array_get(json_object_get(one, "downstreams"), 0);
+	assert_string_equal(text(downstream, "peer"), "10.0.0.2:5432");
+	assert_string_equal(text(downstream, "protocol"), "postgresql");
+	assert_true(number(downstream, "seconds") == 0.0007);
+
 	one = json_array_get(slow, 1);
+	assert_int_equal(json_array_size(json_object_get(one, "downstreams")), 0);
 	assert_string_equal(text(one, "route"), "SELECT orders");
 	assert_true(json_is_null(json_object_get(one, "waits")));
 	assert_true(isnan(number(one, "retransmits")));
@@ -445,7 +457,7 @@ static void the_slow_list(void **state)
 	assert_string_equal(
 		print(requests_print_slow, json, 0, 0),
 		"    20.0ms  12:16:39.000 200 server http shop.service/nginx[73]  GET /users/4711?a=\"b\"\n"
-		"            disk 18.0ms · on_cpu 1.20ms · run_queue 400us; first byte 10.0ms; peer [::1]:50000, rtt 250us, 2 retransmits\n"
+		"            disk 18.0ms · on_cpu 1.20ms · outbound 800us (10.0.0.2:5432 postgresql 700us · [::1]:4711 100us) · run_queue 400us; first byte 10.0ms; peer [::1]:50000, rtt 250us, 2 retransmits\n"
 		"    3.00ms  12:16:38.000 ok client postgresql cart-0/java  SELECT SELECT orders\n");
 	assert_int_equal(strlen(print(requests_print_slow, json, 1, 0)), 0);
 	json = json_loads("{\"slow\": []}", 0, NULL);

@@ -146,6 +146,48 @@ static void everything_is_told(void **state)
 	assert_ptr_equal(snapshot->examples[0].record, record);
 }
 
+static struct slow_downstream make_downstream(uint8_t last, unsigned port, unsigned protocol,
+					      uint64_t ns)
+{
+	return (struct slow_downstream){
+		.ns = ns,
+		.name = { .key = { .entity = 3,
+				   .port = (uint16_t)port,
+				   .address = { [10] = 0xff, 0xff, 10, 0, 0, last } },
+			  .protocol = protocol },
+	};
+}
+
+static void whom_it_waited_for(void **state)
+{
+	struct slow_requests *slow = make_store(KEPT);
+	struct event event = make_event("/", 20 * MS, NOW);
+	const struct request_record *record;
+	struct snapshot *snapshot;
+
+	event.request.reasons_ns[REQUEST_UNATTRIBUTED] = 0;
+	event.request.reasons_ns[REQUEST_OUTBOUND] = 20 * MS;
+	event.request.downstreams[0] = make_downstream(1, 80, DOWNSTREAM_HTTP, 2 * MS);
+	event.request.downstreams[1] = make_downstream(2, 5432, PREFIX_POSTGRESQL, 17 * MS);
+	event.request.downstreams[2] = make_downstream(3, 4711, PREFIX_UNKNOWN, 1 * MS);
+	assert_int_equal(take(slow, &event), 0);
+	event = make_event("/", 10 * MS, NOW);
+	assert_int_equal(take(slow, &event), 0);
+	snapshot = collect(slow, NOW);
+	slow_requests_forget(slow, 3);
+
+	record = snapshot->slow[0].record;
+	assert_int_equal(record->n_downstreams, 3);
+	assert_string_equal(record->downstreams[0].peer, "10.0.0.2:5432");
+	assert_string_equal(record->downstreams[0].protocol, "postgresql");
+	assert_int_equal(record->downstreams[0].ns, 17 * MS);
+	assert_string_equal(record->downstreams[1].peer, "10.0.0.1:80");
+	assert_string_equal(record->downstreams[1].protocol, "http");
+	assert_string_equal(record->downstreams[2].peer, "10.0.0.3:4711");
+	assert_string_equal(record->downstreams[2].protocol, "");
+	assert_int_equal(snapshot->slow[1].record->n_downstreams, 0);
+}
+
 static void addresses_and_odd_targets(void **state)
 {
 	struct slow_requests *slow = make_store(KEPT);
@@ -223,6 +265,9 @@ static void hostile_events_are_refused(void **state)
 	BAD(event.request.target_size = SLOW_REQUEST_TARGET + 1);
 	BAD(event.request.reasons_ns[0] = 1); /* more than its duration */
 	BAD(event.request.reasons_ns[0] = UINT64_MAX);
+	BAD(event.request.downstreams[0] = make_downstream(1, 80, 0, 1)); /* more than outbound */
+	BAD(event.request.downstreams[2] = make_downstream(1, 80, 0, UINT64_MAX));
+	BAD(event.request.downstreams[1] = make_downstream(1, 80, DOWNSTREAM_PROTOCOLS, 0));
 	BAD(event.request.reasons_ns[REQUEST_UNATTRIBUTED] = UINT64_MAX);
 	assert_int_equal(collect(slow, NOW)->n_slow, 1);
 	assert_int_equal(slow_requests_counts(slow)->events, 1);
@@ -528,6 +573,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(everything_is_told),
+		HARNESS_TEST(whom_it_waited_for),
 		HARNESS_TEST(addresses_and_odd_targets),
 		HARNESS_TEST(hostile_events_are_refused),
 		HARNESS_TEST(the_slowest_of_each_route),
