@@ -313,6 +313,8 @@ int probe_attach(struct probe *probe)
 			return fail(probe, err, "cannot be prepared: %s", strerror(-err));
 	}
 	for (size_t i = 0; i < probe->n_hooks; i++) {
+		if (probe->hooks[i].hook->on_demand)
+			continue;
 		err = attach_hook(probe, i);
 		if (err)
 			return err;
@@ -323,6 +325,19 @@ int probe_attach(struct probe *probe)
 			return fail(probe, err, "cannot start: %s", strerror(-err));
 	}
 	return 0;
+}
+
+void probe_demand_hook(struct probe *probe, const char *name)
+{
+	for (size_t i = 0; i < probe->n_hooks; i++) {
+		struct hook_status *status = &probe->hooks[i];
+
+		if (strcmp(status->hook->name, name) || status->attached)
+			continue;
+		attach_hook(probe, i);
+		if (!status->attached) /* nor will it */
+			status->choice.alternative = NULL;
+	}
 }
 
 /* ---- running ---- */

@@ -25,6 +25,7 @@
 #include "requests_names.bpf.h"
 #include "requests_sample.bpf.h"
 #include "requests_streams.bpf.h"
+#include "requests_unseen.bpf.h"
 #include "requests_waits.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -59,6 +60,7 @@ static __always_inline struct connection *connection_new(struct sock *sk, __u32 
 		count_loss(LOSS_NO_SOCKET_STATE);
 		return NULL;
 	}
+	connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
 	connection->attempts_left = is_new ? ATTEMPTS_NEW : ATTEMPTS_MIDWAY;
 	connection->midway = !is_new;
 	connection->response.is_response = 1;
@@ -112,7 +114,8 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	struct work *work;
 	struct budget_lane *lane;
 	__u32 weight;
-	bool is_lost = false, is_new = false, in_body = false;
+	bool is_new = false, in_body = false;
+	__u8 is_lost = LOST_NOT;
 
 	if (!is_tcp(sk)) {
 		datagram_moved(sk, size, is_send, readable);
@@ -132,8 +135,12 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 			waited_for(sk, connection);
 		return;
 	}
-	if (weight && connection->turn == TURN_OVER)
+	if (weight && connection->turn == TURN_OVER) {
 		sample_joins(connection);
+		connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
+	}
+	if (connection->role != ROLE_IGNORED)
+		find_unseen(sk, connection, size, is_send, weight);
 	in_body = !is_send && connection->request.phase == HTTP1_BODY;
 	if (connection->role < ROLE_IGNORED) {
 		work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
@@ -150,6 +157,15 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		count_call(connection, size, weight, is_lost);
 	if (connection->serves_too && is_end_of_wait(connection, is_send, is_new, in_body))
 		waited_for(sk, connection);
+}
+
+/* In the context of a process. */
+static __always_inline void read_over(struct sock *sk)
+{
+	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+
+	if (connection && connection->role != ROLE_IGNORED && connection->turn != TURN_OVER)
+		find_unseen(sk, connection, 0, true, connection->weight);
 }
 
 static __always_inline void response_over(struct sock *sk, enum response_end how)
@@ -192,6 +208,7 @@ static __always_inline void received(struct sock *sk, int ret, int flags)
 		step_vector(sk, ret);
 	else if (sk->sk_shutdown & RCV_SHUTDOWN) {
 		waited_for_end(sk);
+		read_over(sk);
 		response_over(sk, RECEIVED_ALL);
 	}
 }
@@ -245,6 +262,31 @@ int requests_recv_fexit(__u64 *ctx)
 	return 0;
 }
 
+#if defined(__TARGET_ARCH_x86)
+enum { NR_sendfile = 40, NR_splice = 275 };
+#elif defined(__TARGET_ARCH_arm64)
+enum { NR_sendfile = 71, NR_splice = 76 };
+#endif
+
+/*
+ * Notes when bytes were taken unseen, no more: the next hook does the rest. Runs within the calls that read, too, hence is attached
+ * only once bytes were found to have been read so. From 4.16 (6163849d289b).
+ */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(requests_splice, struct sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	long number = syscall_number((struct pt_regs *)bpf_task_pt_regs(task));
+	struct connection *connection;
+
+	if (number != NR_splice && number != NR_sendfile && !(task->flags & PF_IO_WORKER))
+		return 0;
+	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	if (connection)
+		connection->unseen_ns = tcp_clock_ns(sk);
+	return 0;
+}
+
 #define TCP_SYN_SENT  2
 #define TCP_FIN_WAIT1 4
 #define TCP_CLOSE     7
@@ -272,10 +314,11 @@ int BPF_PROG(requests_state, struct sock *sk, int old_state, int new_state)
 		connecting_over(sk);
 	if (new_state != TCP_FIN_WAIT1 && new_state != TCP_LAST_ACK)
 		return 0;
-	if (is_tcp(sk)) {
-		waited_for_end(sk);
-		response_over(sk, sk->sk_shutdown == SHUTDOWN_MASK ? CLOSED : SENT_ALL);
-	}
+	if (!is_tcp(sk))
+		return 0;
+	waited_for_end(sk);
+	read_over(sk);
+	response_over(sk, sk->sk_shutdown == SHUTDOWN_MASK ? CLOSED : SENT_ALL);
 	return 0;
 }
 
@@ -310,7 +353,7 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (connection->role > ROLE_CLIENT)
 		return 0;
 	n = connection->tail - connection->head;
-	if (!n || n > PENDING_MAX)
+	if (!n || n > PENDING_MAX || is_read_unseen(sk, connection, n))
 		return 0;
 	entity = connection->entity;
 	if (entity >= settings.max_entities)

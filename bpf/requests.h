@@ -63,8 +63,8 @@ _Static_assert(sizeof(struct requests_row) == 2080 + 1024, "rows without padding
 struct requests_bytes {
 	__u64 http;
 	__u64 http_unparsed; /* while it could not be told where messages start and end */
+	__u64 http_unread; /* … as bytes before had not been in the program's memory, or not in one call */
 	__u64 unknown; /* other protocols */
-	__u64 pad;
 };
 
 /* Requests of an entity without a complete response, as the last iterator pass found them. */
@@ -90,6 +90,7 @@ struct requests_shared {
 	__u64 downstream_generation; /* the same of those in slow_requests.h, which threads remember */
 	/* A request that takes so long is told of (slow_requests.h), by role; 0: none is. Set by the user side. */
 	__u64 slow_ns[REQUESTS_ROLES];
+	__u64 unseen; /* times that bytes had been read unseen, see requests_unseen.bpf.h */
 	__u64 streams; /* connections so far that speak something else than HTTP/1: the last one's number */
 };
 

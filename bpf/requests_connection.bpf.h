@@ -29,6 +29,13 @@ enum connection_role {
 	ROLE_STREAM, /* speaks something else: see requests_streams.bpf.h */
 };
 
+/* Why it is not known where in a message the bytes are. */
+enum connection_lost {
+	LOST_NOT,
+	LOST_MALFORMED, /* or beyond the limits here */
+	LOST_UNREADABLE,
+};
+
 enum connection_turn {
 	TURN_NOW,
 	TURN_OVER, /* it has not been looked at since */
@@ -42,12 +49,14 @@ struct connection {
 	__u8 line
 		[CONNECTION_LINE]; /* of the request that `tail` was line_of at; what follows it, too */
 	__u64 first_byte_ns; /* of the response under way */
+	__u64 unseen_ns; /* when bytes after `read_seq` were read; 0: not known */
 	__u64 last_ns; /* of response data, while only what follows tells its end */
 	union requests_key_word key; /* of the last request recorded … */
 	__u32 row; /* … and its row */
 	__u32 row_generation;
 	__u32 entity;
 	__u32 slot; /* see forget_path() */
+	__u32 read_seq; /* number of the first byte that was not read when we looked last */
 	__u16 entity_epoch; /* when that was found */
 	/* Calls yet to look at before the connection is ignored; 0 once a response started. */
 	__u16 attempts_left;
@@ -58,7 +67,7 @@ struct connection {
 	__u8 has_line;
 	__u8 tentative_role; /* while undecided: of the bytes carried in `request` */
 	__u8 response_started; /* status is that of the oldest pending request */
-	__u8 request_lost;
+	__u8 request_lost; /* enum connection_lost */
 	__u8 response_lost;
 	/*
 	 * A client's other thread has read the whole response before the one that sent the request got to say so.

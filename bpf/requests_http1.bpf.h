@@ -270,7 +270,7 @@ static __always_inline int framing_lost(struct connection *connection, struct wo
 		return 1;
 	}
 	if (!*is_lost) {
-		*is_lost = 1;
+		*is_lost = unreadable ? LOST_UNREADABLE : LOST_MALFORMED;
 		count_lost(REQUESTS_LOST_FRAMING);
 		if (unreadable)
 			count_loss(LOSS_UNREADABLE);
@@ -376,20 +376,20 @@ static __always_inline void open_data(struct http1_view *view, __u32 size,
 }
 
 /*
- * Takes a call on a connection that speaks HTTP/1, or may. Returns whether it could not be framed.
+ * Takes a call on a connection that speaks HTTP/1, or may. Returns whether it could not be framed: an enum connection_lost.
  */
-static __always_inline bool http1_moved(struct connection *connection, struct work *work,
+static __always_inline __u8 http1_moved(struct connection *connection, struct work *work,
 					__u32 size, bool is_send, const struct call_data *data)
 {
 	struct http1_stream *stream;
 	struct walk walk;
-	bool is_lost = false;
+	__u8 is_lost = LOST_NOT;
 
 	if (connection->role == ROLE_UNDECIDED) {
 		__u8 role = is_send ? ROLE_CLIENT : ROLE_SERVER;
 
 		if (connection->request.n_carried && connection->tentative_role != role)
-			return false;
+			return LOST_NOT;
 		connection->tentative_role = role;
 		work->is_response = 0;
 	} else {
@@ -397,7 +397,7 @@ static __always_inline bool http1_moved(struct connection *connection, struct wo
 	}
 	if (work->is_response) {
 		if (connection->turn == TURN_BEGAN)
-			return false; /* to a request that was not seen */
+			return LOST_NOT; /* to a request that was not seen */
 		stream = &connection->response;
 		is_lost = connection->response_lost;
 	} else {
@@ -447,13 +447,15 @@ static __always_inline bool http1_moved(struct connection *connection, struct wo
 
 /* The bytes of a call on a connection that is no stream. */
 static __always_inline void count_call(const struct connection *connection, __u32 size,
-				       __u32 weight, bool is_lost)
+				       __u32 weight, __u8 is_lost)
 {
+	enum requests_protocol protocol = PROTOCOL_HTTP;
+
+	if (is_lost && connection->turn != TURN_BEGAN)
+		protocol =
+			is_lost == LOST_UNREADABLE ? PROTOCOL_HTTP_UNREAD : PROTOCOL_HTTP_UNPARSED;
 	if (connection->role <= ROLE_CLIENT)
-		count_bytes(connection->entity,
-			    is_lost && connection->turn != TURN_BEGAN ? PROTOCOL_HTTP_UNPARSED
-								      : PROTOCOL_HTTP,
-			    (__u64)size * weight);
+		count_bytes(connection->entity, protocol, (__u64)size * weight);
 	else
 		count_bytes(connection->entity, PROTOCOL_UNKNOWN, (__u64)size * (weight ?: 1));
 }

@@ -109,6 +109,7 @@ enum requests_protocol {
 	PROTOCOL_UNKNOWN,
 	PROTOCOL_HTTP,
 	PROTOCOL_HTTP_UNPARSED,
+	PROTOCOL_HTTP_UNREAD,
 };
 
 static __always_inline void count_bytes(__u32 entity, enum requests_protocol protocol, __u64 n)
@@ -126,8 +127,10 @@ static __always_inline void count_bytes(__u32 entity, enum requests_protocol pro
 		add(&row->unknown, n);
 	else if (protocol == PROTOCOL_HTTP)
 		add(&row->http, n);
-	else
+	else if (protocol == PROTOCOL_HTTP_UNPARSED)
 		add(&row->http_unparsed, n);
+	else
+		add(&row->http_unread, n);
 }
 
 static __always_inline void note_in_flight(struct requests_in_flight *row, enum requests_role role,

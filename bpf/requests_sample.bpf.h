@@ -47,7 +47,7 @@ static __always_inline bool sample_leaves(struct connection *connection)
 static __always_inline void sample_joins(struct connection *connection)
 {
 	connection->turn = TURN_BEGAN;
-	connection->request_lost = 1;
+	connection->request_lost = LOST_MALFORMED;
 	connection->response_lost = 0;
 	connection->response_started = 0;
 	connection->early = 0;

@@ -136,11 +136,6 @@ static __always_inline __u64 payload_sent(struct tcp_sock *tcp)
 	return sent - *(volatile __u64 *)&tcp->bytes_retrans;
 }
 
-static __always_inline bool fin_received(struct sock *sk)
-{
-	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
-}
-
 /* The kernel counts a received FIN as a byte. */
 static __always_inline __u64 payload_received(struct sock *sk, struct tcp_sock *tcp)
 {

@@ -48,6 +48,7 @@ struct hook {
 	struct hook_alternative alternatives[HOOK_MAX_ALTERNATIVES];
 	/* Functions that only some kernels have, and only these need the hook: elsewhere nothing is missing. */
 	bool where_present;
+	bool on_demand; /* attached only once the probe asks for it, by probe_demand_hook() */
 	bool hot; /* may be taken away for a while to stay within the budget, and comes back: see struct probe_economy */
 };
 
@@ -132,6 +133,8 @@ unsigned probe_max_entities(struct probe *probe); /* entity ids are below this *
 
 /* What the running kernel calls itself; false when the hook has no attached alternative. */
 bool probe_hook_attached(struct probe *probe, const char *hook);
+/* Attaches a hook that is on_demand, where the kernel offers it and it is not yet; without it the probe is degraded. */
+void probe_demand_hook(struct probe *probe, const char *hook);
 /* Program name of the chosen alternative, or NULL. Valid from configure on. */
 const char *probe_hook_program(struct probe *probe, const char *hook);
 

@@ -54,6 +54,14 @@ static const struct hook hooks[] = {
 		},
 	},
 	{
+		.name = "splice",
+		.provides = "when responses ended that were spliced away",
+		.on_demand = true,
+		.alternatives = {
+			{ "requests_splice", HOOK_TP_BTF, "tcp_rcv_space_adjust", .min_args = 1 },
+		},
+	},
+	{
 		.name = "close",
 		.provides = "responses that end with the connection, and requests without response",
 		.alternatives = {
@@ -314,9 +322,11 @@ static void write_bytes(const struct requests_tables *tables, struct metric_writ
 	static const char *const labels[][3] = {
 		{ "http", "true", "" },
 		{ "http", "false", "malformed" },
+		{ "http", "false", "unreadable" },
 		{ "unknown", "false", "unknown" },
 	};
-	uint64_t sums[3] = { 0 };
+	enum { N = sizeof(labels) / sizeof(labels[0]) };
+	uint64_t sums[N] = { 0 };
 
 	for (unsigned lane = 0; lane < tables->lanes; lane++) {
 		const struct requests_bytes *bytes =
@@ -324,9 +334,10 @@ static void write_bytes(const struct requests_tables *tables, struct metric_writ
 
 		sums[0] += load(&bytes->http);
 		sums[1] += load(&bytes->http_unparsed);
-		sums[2] += load(&bytes->unknown);
+		sums[2] += load(&bytes->http_unread);
+		sums[3] += load(&bytes->unknown);
 	}
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < N; i++)
 		if (sums[i])
 			metric_write(writer, &requests_bytes_metric, entity, labels[i],
 				     (double)sums[i]);
@@ -592,6 +603,8 @@ static int requests_collect(struct probe *probe, struct metric_writer *writer)
 	request_waits_write(&state->waits, writer);
 	total += requests_protocols_collect(state->protocols, writer);
 	collect_slow(state, probe, writer);
+	if (load(&state->shared->unseen))
+		probe_demand_hook(probe, "splice");
 	probe_report_events(probe, total + state->forgotten);
 	for (int i = 0; i < REQUESTS_LOST_REASONS; i++)
 		probe_report_lost(probe, lost_names[i], load(&state->shared->lost[i]));

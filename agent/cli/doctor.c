@@ -91,8 +91,9 @@ static void print_probe(FILE *out, const struct probe *probe)
 		const struct hook_alternative *chosen = statuses[i].choice.alternative;
 
 		if (chosen)
-			fprintf(out, "       %-18s %s %s\n", statuses[i].hook->name,
-				hook_kind_name(chosen->kind), chosen->target);
+			fprintf(out, "       %-18s %s %s%s\n", statuses[i].hook->name,
+				hook_kind_name(chosen->kind), chosen->target,
+				statuses[i].hook->on_demand ? ", once it is needed" : "");
 		else
 			fprintf(out, "       %-18s none%s\n", statuses[i].hook->name,
 				statuses[i].choice.not_needed ? ", nor needed here"

@@ -158,6 +158,31 @@ static __always_inline __u64 tcp_clock_ns(struct sock *sk)
 	return tcp->tcp_clock_cache;
 }
 
+/* The same of what else a TCP socket knows. */
+#define READ_TCP(sk, field)                                                                        \
+	(bpf_rdonly_cast ? ((struct tcp_sock *)bpf_rdonly_cast(                                    \
+				    sk, bpf_core_type_id_kernel(struct tcp_sock)))                 \
+				   ->field                                                         \
+			 : BPF_CORE_READ((struct tcp_sock *)(sk), field))
+
+/* Number of the first byte that has not been read yet. */
+static __always_inline __u32 tcp_read_seq(struct sock *sk)
+{
+	return READ_TCP(sk, copied_seq);
+}
+
+/* The other side has closed its end, as far as we know. */
+static __always_inline bool fin_received(struct sock *sk)
+{
+	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+}
+
+/* Nothing is left to be read of what has come so far. */
+static __always_inline bool tcp_all_read(struct sock *sk)
+{
+	return READ_TCP(sk, copied_seq) == READ_TCP(sk, rcv_nxt);
+}
+
 /* Bytes a thread made disks read, and made them write sooner or later; 0 without CONFIG_TASK_IO_ACCOUNTING. */
 static __always_inline __u64 task_read_bytes(struct task_struct *task)
 {

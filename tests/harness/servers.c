@@ -162,3 +162,33 @@ struct server *python_server_start(const char *script)
 					    text_of(server->port), NULL });
 	return server;
 }
+
+struct server *haproxy_start(int port_behind)
+{
+	struct server *server;
+	char *configuration = NULL;
+
+	require_program("haproxy");
+	server = server_new();
+	if (asprintf(&configuration,
+		     "global\n"
+		     " nbthread 1\n"
+		     "defaults\n"
+		     " mode http\n"
+		     " timeout connect 30s\n"
+		     " timeout client 30s\n"
+		     " timeout server 30s\n"
+		     " option splice-request\n"
+		     " option splice-response\n"
+		     "listen proxy\n"
+		     " bind 127.0.0.1:%d\n"
+		     " server behind 127.0.0.1:%d\n",
+		     server->port, port_behind) < 0)
+		abort();
+	cleanup_push(free, configuration);
+	server_start(server, "haproxy",
+		     (const char *const[]){
+			     "haproxy", "-db", "-f",
+			     write_file(server->directory, "haproxy.cfg", configuration), NULL });
+	return server;
+}

@@ -22,6 +22,8 @@ struct server *postgresql_start(void); /* trusts everybody; user and database "p
 /* Path of one of its programs; what is on PATH is a script that looks for the version. */
 const char *postgresql_program(const char *name);
 struct server *mariadb_start(void); /* the same; user "root", database "test" */
+/* In front of a server on that port of the loopback: splices all it can from one connection to the other. */
+struct server *haproxy_start(int port_behind);
 /* A Python program: listens on the port that is its first argument. */
 struct server *python_server_start(const char *script);
 

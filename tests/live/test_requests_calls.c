@@ -210,13 +210,13 @@ static void expect_each_once(struct leadline *leadline, struct dialogue *dialogu
 	requests_expect("served",
 			metric_histogram(page, SERVER, "comm", parties.server,
 					 "http_request_method", method, "http_response_status_code",
-					 status, NULL)
+					 status, "error_type", "", NULL)
 				.count,
 			expected);
 	requests_expect("asked",
 			metric_histogram(page, CLIENT, "comm", parties.client,
 					 "http_request_method", method, "http_response_status_code",
-					 status, NULL)
+					 status, "error_type", "", NULL)
 				.count,
 			expected);
 	requests_expect("all served",
@@ -231,6 +231,10 @@ static void expect_each_once(struct leadline *leadline, struct dialogue *dialogu
 				metric_sum(page, "leadline_socket_bytes_total", "parsed", "false",
 					   "comm", parties.client, NULL),
 			0);
+	requests_expect(
+		"bytes that both saw",
+		metric_sum(page, "leadline_socket_bytes_total", "comm", parties.client, NULL),
+		metric_sum(page, "leadline_socket_bytes_total", "comm", parties.server, NULL));
 	requests_expect_nothing_lost(page);
 	page_free(page);
 }
@@ -280,11 +284,265 @@ static void discarded_bodies(void **state)
 	(void)state;
 }
 
+/* ---- splice() ---- */
+
+static void splice_all(int from, int to, size_t size)
+{
+	while (size) {
+		size_t n = (size_t)MUST(splice(from, NULL, to, NULL, size, SPLICE_F_MOVE));
+
+		if (!n)
+			_exit(110);
+		size -= n;
+	}
+}
+
+/* From the socket to a pipe and on to nowhere; or the other way, from zeroes. */
+static void splice_bytes(int from, int to, size_t size)
+{
+	int ends[2];
+
+	MUST(pipe(ends));
+	while (size) {
+		size_t part = size < 32768 ? size : 32768;
+
+		splice_all(from, ends[1], part);
+		splice_all(ends[0], to, part);
+		size -= part;
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void splice_away(int s, size_t size)
+{
+	int nowhere = (int)MUST(open("/dev/null", O_WRONLY));
+
+	splice_bytes(s, nowhere, size);
+	close(nowhere);
+}
+
+static void ask_and_splice_away(int s)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		send_text(s, "GET / HTTP/1.1\r\n\r\n");
+		receive_head(s);
+		splice_away(s, BODY);
+	}
+	close(s);
+}
+
+/* The last response is told by the end of the connection alone. */
+static void spliced_bodies_of_responses(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct dialogue dialogue = { .family = AF_INET,
+				     .connections = CONNECTIONS,
+				     .server = answer_with_a_body,
+				     .client = ask_and_splice_away };
+
+	expect_each_once(leadline, &dialogue, "GET", "200", CONNECTIONS * ROUNDS);
+	(void)state;
+}
+
+/* ---- and its times ---- */
+
+#define PAUSE 0.05
+
+static void ask_and_dawdle(int s)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		send_text(s, "GET / HTTP/1.1\r\n\r\n");
+		receive_head(s);
+		splice_away(s, BODY);
+		pause_seconds(PAUSE);
+	}
+	close(s);
+}
+
+static double asked_seconds(struct leadline *leadline)
+{
+	struct dialogue dialogue = { .family = AF_INET,
+				     .connections = 1,
+				     .server = answer_with_a_body,
+				     .client = ask_and_dawdle };
+	struct parties parties = dialogue_hold(&dialogue, 20);
+	struct page *page = leadline_scrape(leadline);
+	struct page_histogram asked = metric_histogram(page, CLIENT, "comm", parties.client, NULL);
+
+	requests_expect("asked", asked.count, ROUNDS);
+	requests_expect_nothing_lost(page);
+	page_free(page);
+	return page_histogram_mean(&asked);
+}
+
+/* That a response has ended is noticed late at first, and in time once it was found that some are spliced away. */
+static void when_spliced_responses_end(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	double seconds;
+
+	require_real_time();
+	asked_seconds(leadline);
+	seconds = asked_seconds(leadline);
+	if (seconds >= PAUSE / 2)
+		test_fail("requests took %.4f s", seconds);
+	(void)state;
+}
+
+/* ---- and what is in flight ---- */
+
+static int idle_after_a_spliced_response(void *argument, void *shared)
+{
+	int port, listener = listen_on_loopback(AF_INET, &port);
+	int client = connect_to_loopback(AF_INET, port);
+	int server = (int)MUST(accept(listener, NULL, NULL));
+
+	send_text(client, "GET / HTTP/1.1\r\n\r\n");
+	receive_head(server);
+	send_head(server, "HTTP/1.1 200 OK", 1009);
+	send_bytes(server, 1009);
+	receive_head(client);
+	await_step();
+	splice_away(client, 1009);
+	await_step();
+	(void)argument;
+	(void)shared;
+	return 0;
+}
+
+static double in_flight(struct leadline *leadline, const struct workload *workload)
+{
+	struct page *page = leadline_scrape(leadline);
+	double n = metric_value(page, "leadline_requests_in_flight", "comm", workload->comm, "role",
+				"client", NULL);
+
+	page_free(page);
+	return n;
+}
+
+static void spliced_responses_are_not_in_flight(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct workload *workload = steps_start("idler", idle_after_a_spliced_response, NULL);
+
+	requests_expect("in flight", in_flight(leadline, workload), 1);
+	steps_next();
+	requests_expect("in flight", in_flight(leadline, workload), 0);
+	steps_finish(workload);
+	(void)state;
+}
+
+static void splice_from_zeroes(int s, size_t size)
+{
+	int zeroes = (int)MUST(open("/dev/zero", O_RDONLY));
+
+	splice_bytes(zeroes, s, size);
+	close(zeroes);
+}
+
+static void take_spliced(int s)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		receive_head(s);
+		splice_away(s, BODY);
+		send_head(s, "HTTP/1.1 201 Created", BODY);
+		splice_from_zeroes(s, BODY);
+	}
+	receive_rest(s);
+	close(s);
+}
+
+static void give_spliced(int s)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		send_head(s, "POST / HTTP/1.1", BODY);
+		splice_from_zeroes(s, BODY);
+		receive_head(s);
+		splice_away(s, BODY);
+	}
+	close(s);
+}
+
+static void spliced_bodies_in_both_directions(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct dialogue dialogue = { .family = AF_INET6,
+				     .connections = CONNECTIONS,
+				     .server = take_spliced,
+				     .client = give_spliced };
+
+	expect_each_once(leadline, &dialogue, "POST", "201", CONNECTIONS * ROUNDS);
+	(void)state;
+}
+
+#define RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+static void answer_shortly(int s)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		receive_head(s);
+		send_text(s, RESPONSE);
+	}
+	receive_rest(s);
+	close(s);
+}
+
+/* Of every other response the head, too, is taken unseen. */
+static void ask_and_splice_heads_away(int s)
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		send_text(s, "GET / HTTP/1.1\r\n\r\n");
+		if (i % 2)
+			splice_away(s, sizeof(RESPONSE) - 1);
+		else
+			receive_bytes(s, sizeof(RESPONSE) - 1);
+	}
+	close(s);
+}
+
+/* What is not known is told as such, and what comes next is right again. */
+static void spliced_heads(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct dialogue dialogue = { .family = AF_INET,
+				     .connections = CONNECTIONS,
+				     .server = answer_shortly,
+				     .client = ask_and_splice_heads_away };
+	struct parties parties = dialogue_hold(&dialogue, 20);
+	struct page *page = leadline_scrape(leadline);
+
+	requests_expect("served",
+			metric_histogram(page, SERVER, "comm", parties.server,
+					 "http_response_status_code", "200", "error_type", "", NULL)
+				.count,
+			CONNECTIONS * ROUNDS);
+	requests_expect("asked",
+			metric_histogram(page, CLIENT, "comm", parties.client,
+					 "http_response_status_code", "200", "error_type", "", NULL)
+				.count,
+			CONNECTIONS * (ROUNDS / 2 + 1));
+	requests_expect("all asked",
+			metric_histogram(page, CLIENT, "comm", parties.client, NULL).count,
+			CONNECTIONS * (ROUNDS / 2 + 1));
+	requests_expect("bytes not read",
+			metric_sum(page, "leadline_socket_bytes_total", "comm", parties.client,
+				   "protocol", "http", "reason", "unreadable", NULL),
+			CONNECTIONS * (ROUNDS / 2) * (sizeof(RESPONSE) - 1.0));
+	page_free(page);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(several_names_in_a_call),
 		HARNESS_TEST(discarded_bodies),
+		HARNESS_TEST(spliced_bodies_of_responses),
+		HARNESS_TEST(spliced_bodies_in_both_directions),
+		HARNESS_TEST(when_spliced_responses_end),
+		HARNESS_TEST(spliced_heads),
+		HARNESS_TEST(spliced_responses_are_not_in_flight),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
