@@ -124,8 +124,46 @@ static uint64_t own_cpu_ns(void)
 	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
 }
 
+double budget_event_ns(const struct kept *kept, unsigned shift)
+{
+	if (!shift)
+		return kept->dispatch_ns + kept->record_ns;
+	return kept->dispatch_ns + budget_pass_ns(economy_of(kept)) +
+	       kept->record_ns / (1U << shift);
+}
+
+static bool needs_calibration(const struct kept *kept, double events)
+{
+	return kept->all_exact && events >= CALIBRATE_EVENTS &&
+	       events > CALIBRATE_AGAIN * kept->calibrated_by;
+}
+
+static void calibrate(struct kept *kept, double record_ns, double events)
+{
+	kept->record_ns = record_ns;
+	kept->calibrated_by = events;
+	log_debug("budget", "%s: an event takes %.0f ns and %.0f ns to get there", name_of(kept),
+		  record_ns, kept->dispatch_ns);
+}
+
+/* The kernel's statistics see programs only, not all of what hooks make a call wait for. */
+static bool is_seen_by_calls(const struct budget_keeper *keeper, const struct kept *kept)
+{
+	return economy_of(kept)->is_call && keeper->floor.call_ns > 0;
+}
+
+static void calibrate_by_calls(struct budget_keeper *keeper, const double events[])
+{
+	for (size_t i = 0; i < keeper->n; i++) {
+		struct kept *kept = &keeper->kept[i];
+
+		if (is_seen_by_calls(keeper, kept) && needs_calibration(kept, events[i]))
+			calibrate(kept, budget_calls_record_ns(keeper, kept), events[i]);
+	}
+}
+
 /* What ran since statistics_on(), where nothing was left out, tells what recording costs. */
-static void calibrate(struct budget_keeper *keeper, const double events[])
+static void calibrate_by_statistics(struct budget_keeper *keeper, const double events[])
 {
 	for (size_t i = 0; i < keeper->n; i++) {
 		struct kept *kept = &keeper->kept[i];
@@ -133,13 +171,8 @@ static void calibrate(struct budget_keeper *keeper, const double events[])
 		double ns = (double)(now.ns - kept->runs.ns) -
 			    (double)(now.runs - kept->runs.runs) * keeper->floor.clock_ns;
 
-		if (!kept->all_exact || events[i] < CALIBRATE_EVENTS || ns <= 0)
-			continue;
-		kept->record_ns = ns / events[i];
-		kept->calibrated_by = events[i];
-		log_debug("budget", "%s: an event takes %.0f ns and %.0f ns to get there",
-			  name_of(kept), kept->record_ns,
-			  budget_event_ns(keeper, kept, 0) - kept->record_ns);
+		if (!is_seen_by_calls(keeper, kept) && needs_calibration(kept, events[i]) && ns > 0)
+			calibrate(kept, ns / events[i], events[i]);
 	}
 	close(keeper->statistics_fd);
 	keeper->statistics_fd = -1;
@@ -148,8 +181,7 @@ static void calibrate(struct budget_keeper *keeper, const double events[])
 static bool wants_calibration(const struct budget_keeper *keeper, const double events[])
 {
 	for (size_t i = 0; i < keeper->n; i++)
-		if (keeper->kept[i].all_exact && events[i] >= CALIBRATE_EVENTS &&
-		    events[i] > CALIBRATE_AGAIN * keeper->kept[i].calibrated_by)
+		if (needs_calibration(&keeper->kept[i], events[i]))
 			return true;
 	return false;
 }
@@ -174,7 +206,6 @@ static void take_reading(struct budget_keeper *keeper, size_t i, double seconds,
 	struct kept *kept = &keeper->kept[i];
 	const struct probe_economy *economy = economy_of(kept);
 	uint64_t events = budget_count_events(keeper, kept);
-	unsigned hooks = economy->hooks_per_event ? economy->hooks_per_event : 1;
 
 	budget_account_attached(kept, log_clock_ns());
 	*reading = (struct budget_reading){
@@ -182,7 +213,7 @@ static void take_reading(struct budget_keeper *keeper, size_t i, double seconds,
 			.value = economy->value,
 			.max_shift = economy->max_shift,
 			.can_pause = probe_can_pause(kept->probe),
-			.dispatch_ns = keeper->floor.dispatch_ns * hooks,
+			.dispatch_ns = kept->dispatch_ns,
 			.record_ns = kept->record_ns,
 			.pass_ns = budget_pass_ns(economy),
 			.toggle_ns = kept->toggle_ns,
@@ -210,13 +241,13 @@ static void read_all(void *context)
 		take_reading(keeper, i, seconds, &readings[i]);
 		events[i] = readings[i].events;
 	}
-	if (keeper->statistics_fd >= 0) {
-		calibrate(keeper, events);
-		for (size_t i = 0; i < keeper->n; i++)
-			readings[i].terms.record_ns = keeper->kept[i].record_ns;
-	} else if (wants_calibration(keeper, events)) {
+	if (keeper->statistics_fd >= 0)
+		calibrate_by_statistics(keeper, events);
+	calibrate_by_calls(keeper, events);
+	for (size_t i = 0; i < keeper->n; i++)
+		readings[i].terms.record_ns = keeper->kept[i].record_ns;
+	if (wants_calibration(keeper, events))
 		turn_statistics_on(keeper);
-	}
 	budget_measure_busy(keeper->cpus, keeper->busy_memory, keeper->busy);
 	budget_read(keeper->budget, seconds, (double)(own_ns - keeper->own_ns) / 1e9, readings);
 	keeper->read_ns = now_ns;
@@ -240,11 +271,13 @@ static void read_all(void *context)
 static int keep(struct budget_keeper *keeper, struct probe *probe)
 {
 	struct kept *kept = &keeper->kept[keeper->n];
+	unsigned hooks = probe_description(probe)->economy.hooks_per_event;
 	uint64_t now_ns = log_clock_ns();
 
 	*kept = (struct kept){
 		.probe = probe,
 		.lanes = probe_lanes(probe),
+		.dispatch_ns = keeper->floor.dispatch_ns * (hooks ? hooks : 1),
 		.record_ns = probe_description(probe)->economy.typical_ns,
 		.toggle_ns = TYPICAL_TOGGLE,
 		.attached_since_ns = now_ns,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the two halves of the keeper share: budget_keeper.c reads and decides, budget_windows.c does what was decided. Loop thread only. */
+/*
+ * What the parts of the keeper share: budget_keeper.c reads and decides, budget_windows.c does what was decided, budget_calls.c sees by
+ * calls of our own what hooks at system calls cost. Loop thread only.
+ */
 #ifndef LEADLINE_BUDGET_KEEPER_INTERNAL_H
 #define LEADLINE_BUDGET_KEEPER_INTERNAL_H
 
@@ -13,11 +16,7 @@
 #define BUDGET_MEASUREMENTS 9
 #define BUDGET_PASS_NS	    4.0 /* of a program that lets an event pass; for the first guess only */
 
-/*
- * What is kept of each CPU while windows are in force. What hooks cost in a window is seen by system calls of our own, where
- * events are such: on one CPU each time, right before and after they come. A CPU runs slower now and then, by its frequency or
- * its neighbours, calls and hooks alike, and each CPU for itself.
- */
+/* What is kept of each CPU while windows are in force. */
 struct kept_cpu {
 	struct budget_weight weight;
 	uint64_t events_at_opening;
@@ -31,6 +30,7 @@ struct kept {
 	struct probe *probe;
 	struct budget_lane *lanes; /* by CPU */
 	struct budget_plan plan; /* as applied */
+	double dispatch_ns; /* of an event: what reaching its hooks costs */
 	double record_ns, calibrated_by; /* the latter: events a second */
 	double toggle_ns;
 	uint64_t events_before; /* at the last reading */
@@ -88,8 +88,8 @@ static inline const char *name_of(const struct kept *kept)
 	return probe_description(kept->probe)->name;
 }
 
-/* Of an event, when one in 2^shift is recorded: as far as known without windows. */
-double budget_event_ns(const struct budget_keeper *keeper, const struct kept *kept, unsigned shift);
+/* Of an event, when one in 2^shift is recorded. */
+double budget_event_ns(const struct kept *kept, unsigned shift);
 uint64_t budget_count_events(const struct budget_keeper *keeper, const struct kept *kept);
 /* Brings attached_ns up to date. */
 void budget_account_attached(struct kept *kept, uint64_t now_ns);
@@ -100,5 +100,19 @@ void budget_apply_plan(struct budget_keeper *keeper, struct kept *kept,
 void budget_arm_timer(const struct budget_keeper *keeper);
 /* When it has expired: opens and closes windows. */
 void budget_turn_windows(void *context);
+
+/*
+ * Around the opening of a window, of a probe whose events are calls: 0, when this one is not measured; else what a call takes
+ * without hooks on the next CPU, where this thread stays until budget_calls_after(), which sees what they add.
+ */
+double budget_calls_before(struct budget_keeper *keeper, struct kept *kept);
+void budget_calls_after(struct budget_keeper *keeper, struct kept *kept, double before_ns);
+/* What they add to a call in a window on this CPU, or failing that on others. */
+double budget_calls_hooks_ns(const struct budget_keeper *keeper, const struct kept *kept,
+			     unsigned cpu);
+/* What they add to one of a marked thread more than to others': task_is_marked_by_rcu() in bpf/lib/compat.bpf.h. */
+double budget_calls_marked_ns(const struct budget_keeper *keeper, const struct kept *kept);
+/* What recording a call takes, while all are and the hooks are there. 0: not known. */
+double budget_calls_record_ns(const struct budget_keeper *keeper, const struct kept *kept);
 
 #endif

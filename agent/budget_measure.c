@@ -71,6 +71,7 @@ struct budget_floor budget_measure_floor(bool is_needed)
 	if (!skeleton)
 		return floor;
 	without = budget_measure_call();
+	floor.call_ns = without;
 	if (!floor_bpf__attach(skeleton)) {
 		with = budget_measure_call();
 		if (with > without) {

@@ -19,6 +19,7 @@ double budget_measure_call(void);
 
 struct budget_floor {
 	double dispatch_ns; /* reaching a tracepoint with an empty program, half of what two add to a system call */
+	double call_ns; /* the cheapest system call, without hooks; 0: not measured */
 	double clock_ns; /* what the kernel's statistics show for an empty program: their own clock */
 	bool measured; /* dispatch_ns; else typical */
 };

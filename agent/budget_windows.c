@@ -13,7 +13,6 @@
 #define NS_PER_S 1000000000ULL
 #define SLOT_NS	 (NS_PER_S / BUDGET_WINDOWS_PER_SECOND)
 #define NOT_YET	 1 /* a window that has ended before it began */
-#define MEASURED 4 /* in one window of so many */
 #define BUSY	 0.95 /* of the time: as good as all of it */
 /* Where connections are sampled: for how long it is some connections' turn. */
 #define TURN_NS (NS_PER_S / 4)
@@ -102,65 +101,18 @@ static int bring_back(const struct budget_keeper *keeper, struct kept *kept)
 
 /* ---- windows ---- */
 
-double budget_event_ns(const struct budget_keeper *keeper, const struct kept *kept, unsigned shift)
-{
-	unsigned hooks = economy_of(kept)->hooks_per_event;
-
-	return keeper->floor.dispatch_ns * (hooks ? hooks : 1) + budget_pass_ns(economy_of(kept)) +
-	       kept->record_ns / (1U << shift);
-}
-
-/* What they add to an event in a window on this CPU, or failing that on others. */
-static double hooks_ns(const struct budget_keeper *keeper, const struct kept *kept, unsigned cpu)
-{
-	double sum = 0, known = 0;
-
-	for (unsigned i = 0; i < keeper->cpus; i++) {
-		sum += kept->cpu[i].hooks_ns;
-		known += kept->cpu[i].hooks_ns > 0;
-	}
-	if (!known)
-		return budget_event_ns(keeper, kept, kept->plan.shift);
-	return kept->cpu[cpu].hooks_ns > 0 ? kept->cpu[cpu].hooks_ns : sum / known;
-}
-
 static void tell_hooks(struct budget_keeper *keeper, struct kept *kept)
 {
-	for (unsigned cpu = 0; cpu < keeper->cpus && economy_of(kept)->is_call; cpu++)
-		kept->lanes[cpu].hooks_16 =
-			(uint32_t)(16 * kept->cpu[cpu].taken * hooks_ns(keeper, kept, cpu));
-}
-
-/* To the next of the CPUs this thread may run on. False: to none. */
-static bool go_to_next_cpu(struct budget_keeper *keeper, struct kept *kept)
-{
-	for (unsigned tried = 0; tried < keeper->cpus; tried++) {
-		unsigned cpu = ++kept->own_cpu % keeper->cpus;
-		cpu_set_t there;
-
-		CPU_ZERO(&there);
-		CPU_SET(cpu, &there);
-		kept->own_cpu = cpu;
-		if (cpu < CPU_SETSIZE && CPU_ISSET(cpu, &keeper->own_cpus) &&
-		    !sched_setaffinity(0, sizeof(there), &there))
-			return true;
-	}
-	return false;
-}
-
-/* The middle one of the last measurements, as some fall into a moment when others had the CPU. */
-static void note_hooks(struct kept_cpu *here, double outside_ns, double inside_ns)
-{
-	double last[BUDGET_MEASUREMENTS];
-
-	if (inside_ns <= outside_ns)
+	if (!economy_of(kept)->is_call)
 		return;
-	here->measured[here->next_measured] = inside_ns - outside_ns;
-	here->next_measured = (here->next_measured + 1) % BUDGET_MEASUREMENTS;
-	if (here->n_measured < BUDGET_MEASUREMENTS)
-		here->n_measured++;
-	memcpy(last, here->measured, sizeof(last));
-	here->hooks_ns = budget_median(last, here->n_measured);
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+		double taken_16 = 16 * kept->cpu[cpu].taken;
+
+		kept->lanes[cpu].hooks_16 =
+			(uint32_t)(taken_16 * budget_calls_hooks_ns(keeper, kept, cpu));
+		kept->lanes[cpu].marked_16 =
+			(uint32_t)(taken_16 * budget_calls_marked_ns(keeper, kept));
+	}
 }
 
 /* Good enough to be in step with nothing: the upper half of a 64-bit linear congruential generator (Knuth's MMIX). */
@@ -212,35 +164,20 @@ static void begin_window(const struct budget_keeper *keeper, struct kept *kept)
 	}
 }
 
-/*
- * In the first windows, then in some: while this thread makes its calls others are kept off that CPU, and come back to it in a way that is not
- * that of any other moment.
- */
-static bool is_measured(const struct budget_keeper *keeper, struct kept *kept)
-{
-	unsigned window = kept->n_windows++;
-
-	return window < 2 * keeper->cpus || window % MEASURED == 0;
-}
-
 static void open_window(struct budget_keeper *keeper, struct kept *kept)
 {
-	bool calls = economy_of(kept)->is_call && is_measured(keeper, kept) &&
-		     go_to_next_cpu(keeper, kept);
-	double outside_ns = calls ? budget_measure_call() : 0;
+	double before_ns = economy_of(kept)->is_call ? budget_calls_before(keeper, kept) : 0;
 
 	prepare_lanes(keeper, kept);
 	kept->is_open = !bring_back(keeper, kept);
-	if (!kept->is_open) {
-		place_window(keeper, kept);
-	} else {
-		if (calls)
-			note_hooks(&kept->cpu[kept->own_cpu], outside_ns, budget_measure_call());
+	if (before_ns > 0)
+		budget_calls_after(keeper, kept, kept->is_open ? before_ns : 0);
+	if (kept->is_open) {
 		tell_hooks(keeper, kept);
 		begin_window(keeper, kept);
+	} else {
+		place_window(keeper, kept);
 	}
-	if (calls)
-		sched_setaffinity(0, sizeof(keeper->own_cpus), &keeper->own_cpus);
 }
 
 static void settle_lane(const struct budget_keeper *keeper, struct kept *kept, unsigned cpu,
@@ -250,7 +187,7 @@ static void settle_lane(const struct budget_keeper *keeper, struct kept *kept, u
 	struct kept_cpu *here = &kept->cpu[cpu];
 	double events = (double)(lane->events - here->events_at_opening);
 	double pace_ns = (double)lane->paced_ns / fmax((double)lane->paced_events, 1);
-	double hook_ns = hooks_ns(keeper, kept, cpu);
+	double hook_ns = budget_calls_hooks_ns(keeper, kept, cpu);
 
 	log_debug(
 		"budget",

@@ -96,8 +96,7 @@ static __always_inline void count_error(struct syscall_row *row, __u16 number, _
 }
 
 /*
- * While events are sampled the agent's own calls go the same way, for it to see what that costs (agent/budget_windows.c), but
- * stand for none.
+ * The agent's own calls go the same way when it wants to see what that costs (agent/budget_calls.c), but stand for none.
  */
 static __always_inline int enter(void)
 {
@@ -116,7 +115,7 @@ static __always_inline int enter(void)
 		return 0;
 	}
 	is_own = state->entity == ENTITY_EXCLUDED;
-	if (is_own && !lane->spread)
+	if (is_own && !lane->takes_own)
 		return 0;
 	now_ns = bpf_ktime_get_ns();
 	if (!is_own && lane->window_ends_ns && now_ns >= lane->window_ends_ns) {
@@ -126,9 +125,12 @@ static __always_inline int enter(void)
 	state->syscall_entered_ns = now_ns;
 	if (lane->spread)
 		budget_keep_pace(lane, task, state, now_ns);
-	state->syscall_weight = budget_weight(lane, state);
-	if (is_own)
+	if (is_own) {
+		lane->own_is_marked = task_is_marked_by_rcu(task);
 		state->syscall_weight = 0;
+	} else {
+		state->syscall_weight = budget_weight(lane, state, task_is_marked_by_rcu(task));
+	}
 	lane->last_ns = now_ns;
 	return 0;
 }

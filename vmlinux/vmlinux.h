@@ -160,7 +160,16 @@ struct task_io_accounting {
 };
 
 struct css_set;
+union rcu_special {
+	u32 s;
+};
+
+struct tracepoint_ext {
+	unsigned int faultable : 1;
+};
+
 struct task_struct {
+	union rcu_special trc_reader_special;
 	struct thread_info thread_info;
 	unsigned int __state;
 	unsigned int flags;

@@ -91,14 +91,15 @@ static __always_inline void budget_keep_pace(struct budget_lane *lane, struct ta
 
 /* For how many a recorded event stands: more than its part when hooks keep the thread from making as many as it would. */
 static __always_inline __u32 budget_weight(const struct budget_lane *lane,
-					   const struct task_state *state)
+					   const struct task_state *state, bool is_marked)
 {
-	__u64 pace_16 = state->pace_16, left_16;
+	__u64 hooks_16 = lane->hooks_16, pace_16 = state->pace_16, left_16;
 
-	if (!lane->hooks_16 || !pace_16)
+	if (!hooks_16 || !pace_16)
 		return lane->weight;
-	left_16 = lane->hooks_16 < pace_16 - pace_16 / 20 ? pace_16 - lane->hooks_16
-							  : pace_16 / 20 + 1;
+	if (is_marked)
+		hooks_16 += lane->marked_16;
+	left_16 = hooks_16 < pace_16 - pace_16 / 20 ? pace_16 - hooks_16 : pace_16 / 20 + 1;
 	return (lane->weight * pace_16 + left_16 / 2) / left_16;
 }
 

@@ -26,13 +26,21 @@ struct budget_lane {
 	__u64 window_ends_ns;
 	__u32 weight; /* a recorded event stands for so many; 1 when none is missed */
 	__u32 hooks_16; /* what hooks take from who makes an event, in 16ths of ns; 0 when they slow down nothing */
+	/*
+	 * Where events are system calls: the agent makes some now to see what hooks add to them. They go the way of others' calls, but stand
+	 * for none.
+	 */
+	__u32 takes_own;
+	__u32 turn; /* where connections are sampled: whose turn it is */
 	/* written by the hooks, where they keep pace */
 	__u32 drawn, run; /* events from the last one recorded to the next; the same, one earlier */
 	__u32 last_pid, last_switches; /* of the thread of the last one recorded; 0: of nobody's */
 	/* events in a row, and how long they took: since the agent cleared them */
 	__u64 paced_events, paced_ns;
-	__u32 turn; /* where connections are sampled: whose turn it is */
-	__u32 pad[11];
+	/* Where events are system calls, in 16ths of ns: what hooks take from threads that task_is_marked_by_rcu() more than from others. */
+	__u32 marked_16; /* written by the agent */
+	__u32 own_is_marked; /* this thread of the agent is; written by the hooks */
+	__u32 pad[8];
 };
 _Static_assert(sizeof(struct budget_lane) == 128, "two cache lines");
 

@@ -101,6 +101,17 @@ static __always_inline __u64 queue_throttled_ns(struct task_struct *task)
 }
 
 /*
+ * Whether hooks at system calls take this thread longer than others. Since tracepoints can be marked as faultable, in 6.13, these hooks run
+ * below rcu_read_lock_trace(): a thread that was on a CPU when a grace period of that RCU began, as one is that makes calls without
+ * a pause, keeps a mark by which rcu_read_unlock_trace() goes its slow way, with a full barrier.
+ */
+static __always_inline bool task_is_marked_by_rcu(struct task_struct *task)
+{
+	return bpf_core_field_exists(((struct tracepoint_ext *)0)->faultable) &&
+	       bpf_core_field_exists(task->trc_reader_special) && task->trc_reader_special.s;
+}
+
+/*
  * From 6.12 (152e11f6df29) a thread may go to sleep and stay in its run queue for a while. If it is moved to another
  * CPU's meanwhile, the kernel takes its sleep for a wait for the CPU, see sched_info_enqueue(); in /proc/PID/schedstat, too.
  */
