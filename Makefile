@@ -29,9 +29,9 @@ endif
 VERSION	:= $(shell cat .version 2>/dev/null || echo 0.1.0)
 COMMIT	:= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
-# Probes with a kernel side, from the one list there is; task, entity, zoom and floor are the core's own objects.
+# Probes with a kernel side, from the one list there is; task, entity, zoom, floor and trap are the core's own objects.
 PROBES	:= $(shell sed -n 's/^PROBE(\(.*\))$$/\1/p' probes/probes.def)
-BPF_NAMES := task entity zoom floor $(foreach p,$(PROBES),$(if $(wildcard bpf/$(p).bpf.c),$(p)))
+BPF_NAMES := task entity zoom floor trap $(foreach p,$(PROBES),$(if $(wildcard bpf/$(p).bpf.c),$(p)))
 
 LIBRARIES := libbpf libelf zlib libmicrohttpd yaml-0.1 jansson libcurl libnghttp2 mount libpcre2-8
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers
@@ -77,7 +77,7 @@ help:
 # test and bench packages on top of the build's
 APT_BUILD := gcc make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libmicrohttpd-dev libyaml-dev libjansson-dev libcurl4-gnutls-dev libnghttp2-dev libmount-dev libpcre2-dev libhttp-parser-dev uthash-dev libc6-dev
 APT_TEST := libcmocka-dev libbpf-tools e2fsprogs fio nginx-light wrk curl iptables iproute2 util-linux prometheus prometheus-node-exporter python3 python3-prometheus-client apache2-utils procps runc openssl \
-	redis-server redis-tools postgresql mariadb-server nghttp2-client python3-grpcio sysbench dnsmasq-base bind9-dnsutils haproxy
+	redis-server redis-tools postgresql mariadb-server nghttp2-client python3-grpcio sysbench dnsmasq-base bind9-dnsutils haproxy wget nodejs
 APT_BENCH := bpftrace
 APT_VM := qemu-system-x86 busybox-static cpio kmod xz-utils
 APT_CROSS := gcc-aarch64-linux-gnu qemu-user

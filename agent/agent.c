@@ -154,15 +154,6 @@ static void drain(void *context)
 	probe_set_drain(agent->probes);
 }
 
-static void maintain(void *context)
-{
-	struct agent *agent = context;
-
-	naming_maintain(agent->naming);
-	apply_names(agent);
-	probe_set_maintain(agent->probes, agent->collections, forget_entity, agent);
-}
-
 static void log_change(void *context, const struct health_change *change)
 {
 	log_event(change->now > HEALTH_HEALTHY ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "health",
@@ -195,6 +186,37 @@ static void unwatch_rings(struct agent *agent)
 	for (size_t i = 0; i < n; i++)
 		if (probe_ring_fd(probes[i]) >= 0)
 			loop_remove_fd(agent->loop, probe_ring_fd(probes[i]));
+}
+
+/* A probe that is started, or started anew, has a ring of its own, and a share in the budget. */
+static void before_probes_change(struct agent *agent)
+{
+	unwatch_rings(agent);
+	budget_keeper_release(agent->budget);
+}
+
+static void after_probes_change(struct agent *agent, const struct config *config)
+{
+	int err;
+
+	budget_keeper_adopt(agent->budget, config);
+	err = watch_rings(agent);
+	if (err)
+		log_error("agent", "full rings no longer wake the loop: %s", strerror(-err));
+}
+
+static void maintain(void *context)
+{
+	struct agent *agent = context;
+
+	naming_maintain(agent->naming);
+	apply_names(agent);
+	probe_set_maintain(agent->probes, agent->collections, forget_entity, agent);
+	if (probe_set_watch(agent->probes)) {
+		before_probes_change(agent);
+		probe_set_wake(agent->probes);
+		after_probes_change(agent, agent->config);
+	}
 }
 
 /* ---- reload ---- */
@@ -245,15 +267,10 @@ static void apply_config(struct agent *agent, struct config *config)
 	if (err)
 		log_error("config", "log.file %s: %s; the log goes where it went",
 			  config_string(config, "log.file"), strerror(-err));
-	if (agent->probes) { /* a probe that is started anew has a new ring */
-		unwatch_rings(agent);
-		budget_keeper_release(agent->budget);
+	if (agent->probes) {
+		before_probes_change(agent);
 		probe_set_reconfigure(agent->probes, config);
-		budget_keeper_adopt(agent->budget, config);
-		err = watch_rings(agent);
-		if (err)
-			log_error("agent", "full rings no longer wake the loop: %s",
-				  strerror(-err));
+		after_probes_change(agent, config);
 	}
 	if (metrics_filter_differs(agent->config, config) && apply_filter(agent, config))
 		log_error("agent", "out of memory: the same series as before are shown");

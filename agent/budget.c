@@ -56,12 +56,14 @@ double budget_plan_ratio(const struct budget_plan *plan)
 
 static unsigned lowest_level(const struct budget_terms *terms)
 {
-	return terms->max_shift + (terms->can_pause ? BUDGET_HALVINGS : 0);
+	if (!terms->can_pause)
+		return terms->max_shift;
+	return terms->max_shift + (terms->no_windows ? 1 : BUDGET_HALVINGS);
 }
 
 static unsigned detached_level(const struct budget_terms *terms)
 {
-	return lowest_level(terms) + 1; /* exists when it can pause */
+	return lowest_level(terms) + !terms->no_windows; /* exists when it can pause */
 }
 
 static struct budget_plan plan_of(const struct budget_terms *terms, unsigned level)
@@ -220,7 +222,8 @@ static void try_again(struct kept_probe *probe)
 	if (probe->retry_after < RETRY_LAST)
 		probe->retry_after *= 2;
 	probe->wanted = 0; /* two readings before it is given up again */
-	set_level(probe, lowest_level(&probe->terms));
+	set_level(probe,
+		  probe->terms.no_windows ? probe->terms.max_shift : lowest_level(&probe->terms));
 }
 
 static void decide(struct kept_probe *probe, unsigned wanted, unsigned relaxed)

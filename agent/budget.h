@@ -4,7 +4,7 @@
  * kernel of its own. budget_keeper.h reads, applies and reports.
  *
  * A probe has a ladder of levels, each cheaper than the one before: record everything; one event in 2, 4 … 2^max_shift;
- * that, with the hooks attached 1/2 … 1/256 of the time; hooks away. While the sum is over the limit the costliest probe
+ * that, with the hooks attached 1/2 … 1/256 of the time, where windows make sense; hooks away. While the sum is over the limit the costliest probe
  * takes a step down; what comes last is giving up the least valuable one. A step down needs two readings in a row, a step back a
  * stretch of calm, longer each time it was followed by a step down again.
  *
@@ -27,6 +27,7 @@ struct budget_terms {
 	unsigned value; /* the least valuable is given up first */
 	unsigned max_shift; /* 0: it cannot sample */
 	bool can_pause;
+	bool no_windows; /* it would have to be for long: it is given up instead */
 	double dispatch_ns; /* of an event: what reaching the hooks costs, were their programs empty */
 	double record_ns; /* of recording it */
 	double pass_ns; /* of letting it pass */

@@ -213,6 +213,7 @@ static void take_reading(struct budget_keeper *keeper, size_t i, double seconds,
 			.value = economy->value,
 			.max_shift = economy->max_shift,
 			.can_pause = probe_can_pause(kept->probe),
+			.no_windows = economy->by_trap,
 			.dispatch_ns = kept->dispatch_ns,
 			.record_ns = kept->record_ns,
 			.pass_ns = budget_pass_ns(economy),
@@ -268,17 +269,27 @@ static void read_all(void *context)
 
 /* ---- life ---- */
 
+/* What an event costs before it gets to a program of the probe's. */
+static double dispatch_ns(struct budget_keeper *keeper, const struct probe_economy *economy)
+{
+	if (!economy->by_trap)
+		return keeper->floor.dispatch_ns *
+		       (economy->hooks_per_event ? economy->hooks_per_event : 1);
+	if (!keeper->trap_ns)
+		keeper->trap_ns = budget_measure_trap();
+	return keeper->trap_ns;
+}
+
 static int keep(struct budget_keeper *keeper, struct probe *probe)
 {
 	struct kept *kept = &keeper->kept[keeper->n];
-	unsigned hooks = probe_description(probe)->economy.hooks_per_event;
 	uint64_t now_ns = log_clock_ns();
 
 	*kept = (struct kept){
 		.probe = probe,
 		.lanes = probe_lanes(probe),
-		.dispatch_ns = keeper->floor.dispatch_ns * (hooks ? hooks : 1),
 		.record_ns = probe_description(probe)->economy.typical_ns,
+		.dispatch_ns = dispatch_ns(keeper, &probe_description(probe)->economy),
 		.toggle_ns = TYPICAL_TOGGLE,
 		.attached_since_ns = now_ns,
 		.cpu = calloc(keeper->cpus, sizeof(*kept->cpu)),

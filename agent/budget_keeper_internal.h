@@ -56,6 +56,7 @@ struct budget_keeper {
 	struct budget *budget;
 	struct budget_floor floor;
 	double limit;
+	double trap_ns; /* 0: not measured yet */
 	unsigned cpus;
 	int timer_fd, statistics_fd;
 	uint64_t read_ns, own_ns; /* at the last reading */

@@ -29,6 +29,12 @@ struct budget_floor {
  */
 struct budget_floor budget_measure_floor(bool is_needed);
 
+/*
+ * ns of what a program that is run for a call in user space, or for its return, adds to that: a trap each. Attaches an empty one to a function
+ * of this program for a moment; a typical value where that fails.
+ */
+double budget_measure_trap(void);
+
 /* The kernel counts runs and time of every program while this descriptor is open. Needs CAP_SYS_ADMIN. -errno. */
 int budget_statistics_on(void);
 

@@ -192,6 +192,9 @@ int caps_new(const char *avoid, struct caps **ret_caps, char *error, size_t erro
 		is_readable("/sys/bus/event_source/devices/kprobe/type");
 	offers->kind_why_not[HOOK_KPROBE] = offers->kind_why_not[HOOK_KRETPROBE] =
 		"this kernel has no kprobes (needs CONFIG_KPROBES and CONFIG_KPROBE_EVENTS)";
+	offers->kind_works[HOOK_UPROBE] = is_readable("/sys/bus/event_source/devices/uprobe/type");
+	offers->kind_why_not[HOOK_UPROBE] =
+		"this kernel has no uprobes (needs CONFIG_UPROBES and CONFIG_UPROBE_EVENTS)";
 	offers->kind_works[HOOK_TRACEPOINT] = is_readable("/sys/kernel/tracing/events") ||
 					      is_readable("/sys/kernel/debug/tracing/events");
 	offers->kind_why_not[HOOK_TRACEPOINT] =

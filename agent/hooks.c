@@ -13,6 +13,7 @@ static const char *const kind_names[] = {
 	[HOOK_KRETPROBE] = "kretprobe",
 	[HOOK_TRACEPOINT] = "tracepoint",
 	[HOOK_ITER] = "iter",
+	[HOOK_UPROBE] = "uprobe",
 };
 
 const char *hook_kind_name(enum hook_kind kind)

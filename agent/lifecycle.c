@@ -127,10 +127,18 @@ static int choose_programs(struct probe *probe)
 	return 0;
 }
 
-static bool is_shared(const struct bpf_map *map)
+static bool is_borrowed(const struct probe *probe, const char *map)
+{
+	for (const char *const *name = probe->desc->borrowed; name && *name; name++)
+		if (!strcmp(*name, map))
+			return true;
+	return false;
+}
+
+static bool is_shared(const struct probe *probe, const struct bpf_map *map)
 {
 	return !strcmp(bpf_map__name(map), "task_states") ||
-	       !strcmp(bpf_map__name(map), "cpu_turns");
+	       !strcmp(bpf_map__name(map), "cpu_turns") || is_borrowed(probe, bpf_map__name(map));
 }
 
 static int share_map(struct probe *probe, const char *name, int fd)
@@ -147,11 +155,39 @@ static int share_map(struct probe *probe, const char *name, int fd)
 	return 0;
 }
 
+static int borrow_maps(struct probe *probe)
+{
+	int err = 0;
+
+	if (!probe->desc->lender)
+		return 0;
+	if (!probe->lender)
+		return fail(probe, -ENODEV, "it needs %s, which does not run",
+			    probe->desc->lender->name);
+	for (const char *const *name = probe->desc->borrowed; *name && !err; name++) {
+		const struct bpf_map *map =
+			bpf_object__find_map_by_name(probe->lender->object, *name);
+
+		if (!map || bpf_map__fd(map) < 0)
+			return fail(probe, -ENOENT, "%s has no map %s", probe->desc->lender->name,
+				    *name);
+		err = share_map(probe, *name, bpf_map__fd(map));
+	}
+	return err;
+}
+
 static int share_maps(struct probe *probe)
 {
 	int err = share_map(probe, "task_states", probe->environment->task_states_fd);
 
-	return err ? err : share_map(probe, "cpu_turns", probe->environment->cpu_turns_fd);
+	if (!err)
+		err = share_map(probe, "cpu_turns", probe->environment->cpu_turns_fd);
+	return err ? err : borrow_maps(probe);
+}
+
+void probe_lend(struct probe *probe, const struct probe *lender)
+{
+	probe->lender = lender && probe_is_running(lender) ? lender : NULL;
 }
 
 static int handle_event(void *context, void *data, size_t size)
@@ -179,7 +215,7 @@ static int prepare_maps(struct probe *probe)
 		for (unsigned cpu = 0; cpu < probe->environment->cpus; cpu++)
 			probe->lanes[cpu].weight = 1;
 	}
-	if (events) {
+	if (events && !is_borrowed(probe, "events")) {
 		probe->ring = ring_buffer__new(bpf_map__fd(events), handle_event, probe, NULL);
 		if (!probe->ring)
 			return fail(probe, -errno, "cannot map its event ring: %s",
@@ -266,6 +302,13 @@ int probe_load(struct probe *probe)
 
 /* ---- attach ---- */
 
+bool probe_hook_is_apart(const struct probe *probe, size_t i)
+{
+	enum hook_kind kind = probe->hooks[i].choice.alternative->kind;
+
+	return kind == HOOK_ITER || kind == HOOK_UPROBE;
+}
+
 int probe_attach_hook(struct probe *probe, size_t i)
 {
 	struct bpf_program *program = bpf_object__find_program_by_name(
@@ -282,7 +325,7 @@ static int attach_hook(struct probe *probe, size_t i)
 
 	if (!status->choice.alternative)
 		return 0;
-	if (status->choice.alternative->kind == HOOK_ITER) { /* attached when run */
+	if (probe_hook_is_apart(probe, i)) { /* iterators when they are run */
 		status->attached = true;
 		return 0;
 	}
@@ -345,6 +388,21 @@ void probe_demand_hook(struct probe *probe, const char *name)
 bool probe_is_running(const struct probe *probe)
 {
 	return probe->loaded && probe->state >= PROBE_DEGRADED;
+}
+
+bool probe_is_on_demand(const struct probe *probe)
+{
+	return probe->desc->watch != NULL;
+}
+
+bool probe_watch(struct probe *probe)
+{
+	bool wants;
+
+	if (!probe->desc->watch || probe->state == PROBE_FAILED || !is_enabled(probe))
+		return false;
+	wants = probe->desc->watch(probe);
+	return wants && !probe->loaded;
 }
 
 int probe_collect(struct probe *probe, struct metric_writer *writer)
@@ -482,12 +540,14 @@ void probe_each_map(struct probe *probe,
 	if (!probe_is_running(probe) || !probe->object)
 		return;
 	bpf_object__for_each_map (map, probe->object) {
-		bool borrowed = probe->borrows_maps && is_shared(map);
+		bool borrowed = probe->borrows_maps && is_shared(probe, map);
 		const struct map_shape shape = {
 			.type = bpf_map__type(map),
 			.max_entries = bpf_map__max_entries(map),
 			.key_size = bpf_map__key_size(map),
 			.value_size = bpf_map__value_size(map),
+			.is_of_sockets = probe->desc->map_of_sockets &&
+					 !strcmp(probe->desc->map_of_sockets, bpf_map__name(map)),
 		};
 
 		if (bpf_map__fd(map) >= 0 && !borrowed)

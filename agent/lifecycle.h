@@ -41,6 +41,12 @@ void probe_free(struct probe *probe); /* detaches and frees; NULL is fine */
 
 /* Open to load. On failure the probe is PROBE_FAILED with a reason and owns nothing in the kernel. 0 or -errno. */
 int probe_load(struct probe *probe);
+/* Before that, for a probe that lives on the maps of another. */
+void probe_lend(struct probe *probe, const struct probe *lender);
+/* Whether it is to be loaded only once it has something to do … */
+bool probe_is_on_demand(const struct probe *probe);
+/* … and whether it has, of one that is not loaded; one that is goes on to watch. */
+bool probe_watch(struct probe *probe);
 /* Attach and start; the same promise. */
 int probe_attach(struct probe *probe);
 
@@ -88,6 +94,7 @@ void probe_each_loss(struct probe *probe,
 struct map_shape {
 	unsigned type; /* enum bpf_map_type */
 	unsigned max_entries, key_size, value_size;
+	bool is_of_sockets; /* see struct probe_desc */
 };
 /* Calls back with the memory of each map, as the kernel accounts it. */
 void probe_each_map(struct probe *probe,

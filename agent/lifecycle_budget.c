@@ -14,8 +14,7 @@ static bool is_hot(const struct probe *probe, size_t i)
 {
 	const struct hook_status *status = &probe->hooks[i];
 
-	return status->attached && status->hook->hot &&
-	       status->choice.alternative->kind != HOOK_ITER;
+	return status->attached && status->hook->hot && !probe_hook_is_apart(probe, i);
 }
 
 bool probe_can_pause(const struct probe *probe)
@@ -24,7 +23,7 @@ bool probe_can_pause(const struct probe *probe)
 
 	for (size_t i = 0; i < probe->n_hooks; i++)
 		can |= is_hot(probe, i);
-	return can && probe_is_running(probe);
+	return (can || probe->desc->pause) && probe_is_running(probe);
 }
 
 bool probe_is_paused(const struct probe *probe)
@@ -41,6 +40,8 @@ void probe_pause(struct probe *probe)
 		bpf_link__destroy(probe->links[i]);
 		probe->links[i] = NULL;
 	}
+	if (probe->desc->pause)
+		probe->desc->pause(probe);
 	probe->paused = true;
 }
 
@@ -57,6 +58,12 @@ int probe_resume(struct probe *probe)
 			probe_pause(probe);
 			return err;
 		}
+	}
+	if (probe->desc->resume) {
+		int err = probe->desc->resume(probe);
+
+		if (err)
+			return err;
 	}
 	probe->paused = false;
 	return 0;

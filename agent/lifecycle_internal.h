@@ -28,6 +28,7 @@ struct probe {
 	enum probe_state state;
 	char reason[400];
 
+	const struct probe *lender; /* see struct probe_desc; NULL: none, or it does not run */
 	struct bpf_object *object;
 	void *skeleton, *data;
 	struct hook_status hooks[PROBE_MAX_HOOKS];
@@ -51,7 +52,9 @@ struct probe {
 };
 
 bool probe_is_running(const struct probe *probe);
-/* Attaches hook i as chosen, iterators excepted. 0 or -errno. */
+/* Whether hook i is attached by other means than the others are. */
+bool probe_hook_is_apart(const struct probe *probe, size_t i);
+/* Attaches hook i as chosen, those apart excepted. 0 or -errno. */
 int probe_attach_hook(struct probe *probe, size_t i);
 
 #endif

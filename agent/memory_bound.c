@@ -49,6 +49,8 @@ uint64_t memory_bound_map(const struct map_shape *shape, unsigned cpus)
 		return round_up(MAP_HEAD + entries * (8 + cpus * value), PAGE);
 	case BPF_MAP_TYPE_HASH:
 	case BPF_MAP_TYPE_LRU_HASH: /* one more element for each CPU */
+		if (shape->is_of_sockets)
+			return PAGE + MAP_HEAD + power_of_two(entries) * HASH_BUCKET;
 		return PAGE + MAP_HEAD + (entries + cpus) * (HASH_ELEMENT + key + value) +
 		       cpus * 8 * 8 + power_of_two(entries) * HASH_BUCKET;
 	case BPF_MAP_TYPE_QUEUE:
@@ -77,6 +79,9 @@ uint64_t memory_bound_storage(const struct map_shape *shape)
 {
 	uint64_t size = STORAGE_ELEMENT + round_up(shape->value_size, 8);
 
+	if (shape->is_of_sockets)
+		return allocation(HASH_ELEMENT + round_up(shape->key_size, 8) +
+				  round_up(shape->value_size, 8) + ALLOCATOR_LINK);
 	if (shape->type == BPF_MAP_TYPE_TASK_STORAGE)
 		return allocation(size + ALLOCATOR_LINK);
 	return shape->type == BPF_MAP_TYPE_SK_STORAGE ? allocation(size) : 0;

@@ -263,6 +263,41 @@ int probe_fill_free_rows(struct probe *probe, const char *name, unsigned rows)
 	return err;
 }
 
+int probe_map_clear(struct probe *probe, const char *name)
+{
+	const struct bpf_map *map = find_map(probe, name);
+	void *key = map ? calloc(1, bpf_map__key_size(map)) : NULL;
+	int err = 0;
+
+	if (!key)
+		return map ? -ENOMEM : -ENOENT;
+	while (!err && !bpf_map_get_next_key(bpf_map__fd(map), NULL, key))
+		err = bpf_map_delete_elem(bpf_map__fd(map), key);
+	free(key);
+	return err == -ENOENT ? 0 : err;
+}
+
+int probe_lent_settings(struct probe *probe, void *settings, size_t size)
+{
+	const struct bpf_map *map =
+		probe->lender ? bpf_object__find_map_by_name(probe->lender->object, ".rodata")
+			      : NULL;
+	__u32 first = 0;
+	char *all;
+	int err;
+
+	if (!map || bpf_map__value_size(map) < size)
+		return -ENOENT;
+	all = malloc(bpf_map__value_size(map));
+	if (!all)
+		return -ENOMEM;
+	err = bpf_map_lookup_elem(bpf_map__fd(map), &first, all);
+	if (!err)
+		memcpy(settings, all, size);
+	free(all);
+	return err;
+}
+
 /* ---- iterators ---- */
 
 static int run_iterator(struct probe *probe, const char *name,

@@ -30,6 +30,7 @@ struct probe_set {
 	struct task_bpf *shared_maps;
 	struct entity_table *entities;
 	bool attaches;
+	bool wakes[1 + N_PROBES]; /* has something to do, and is not loaded yet */
 };
 
 int probe_set_new(const struct config *config, struct probe_set **ret_set)
@@ -92,8 +93,17 @@ static void report(const struct probe *probe)
 	}
 }
 
+static const struct probe *find_probe(const struct probe_set *set, const struct probe_desc *desc)
+{
+	for (size_t i = 0; i < 1 + N_PROBES; i++)
+		if (probe_description(set->probes[i]) == desc)
+			return set->probes[i];
+	return NULL;
+}
+
 static void start_probe(struct probe_set *set, struct probe *probe)
 {
+	probe_lend(probe, find_probe(set, probe_description(probe)->lender));
 	if (!probe_load(probe) && set->attaches)
 		probe_attach(probe);
 }
@@ -185,7 +195,8 @@ static void *load_probes(void *context)
 	size_t i;
 
 	while ((i = atomic_fetch_add(&loading->next, 1)) < 1 + N_PROBES)
-		probe_load(loading->set->probes[i]);
+		if (!probe_is_on_demand(loading->set->probes[i]))
+			probe_load(loading->set->probes[i]);
 	return NULL;
 }
 
@@ -252,7 +263,11 @@ int probe_set_start(struct probe_set *set, bool attach, char *error, size_t erro
 	for (size_t i = 1; attach && i < 1 + N_PROBES; i++)
 		probe_attach(set->probes[i]);
 	for (size_t i = 0; attach && i < 1 + N_PROBES; i++)
-		report(set->probes[i]);
+		if (!probe_is_on_demand(set->probes[i]))
+			report(set->probes[i]);
+	for (size_t i = 0; !attach && i < 1 + N_PROBES; i++) /* to see whether they could be */
+		if (probe_is_on_demand(set->probes[i]))
+			start_probe(set, set->probes[i]);
 	forget_kernel(set);
 	return 0;
 }
@@ -270,19 +285,62 @@ static bool options_differ(const struct config *a, const struct config *b, const
 	return n > sizeof(keys) / sizeof(keys[0]);
 }
 
-static void restart_probe(struct probe_set *set, size_t i)
+/* It is as new then, and waits to be started. Returns NULL when there is no memory for that. */
+static struct probe *stop_probe(struct probe_set *set, size_t i)
 {
 	const struct probe_desc *desc = probe_description(set->probes[i]);
 	struct probe *fresh = probe_new(desc, &set->environment);
 
 	if (!fresh) {
 		log_error("probes", "out of memory: %s keeps its old options", desc->name);
-		return;
+		return NULL;
 	}
 	probe_free(set->probes[i]); /* first: two of a kind would count twice */
 	set->probes[i] = fresh;
+	return fresh;
+}
+
+static void restart_probe(struct probe_set *set, size_t i)
+{
+	struct probe *fresh;
+
+	for (size_t k = 0; k < 1 + N_PROBES; k++) /* what lives on its maps */
+		if (probe_description(set->probes[k])->lender == probe_description(set->probes[i]))
+			stop_probe(set, k);
+	fresh = stop_probe(set, i);
+	if (!fresh || probe_is_on_demand(fresh))
+		return;
 	start_probe(set, fresh);
 	report(fresh);
+}
+
+bool probe_set_watch(struct probe_set *set)
+{
+	bool any = false;
+
+	for (size_t i = 0; set->attaches && i < 1 + N_PROBES; i++) {
+		set->wakes[i] = probe_watch(set->probes[i]);
+		any |= set->wakes[i];
+	}
+	return any;
+}
+
+void probe_set_wake(struct probe_set *set)
+{
+	char error[256] = "";
+
+	if (know_kernel(set, error, sizeof(error))) {
+		log_limited(LOG_LEVEL_ERROR, "probes", "probes with something to do wait on: %s",
+			    error);
+		return;
+	}
+	for (size_t i = 0; i < 1 + N_PROBES; i++) {
+		if (!set->wakes[i])
+			continue;
+		start_probe(set, set->probes[i]);
+		report(set->probes[i]);
+	}
+	forget_kernel(set);
 }
 
 void probe_set_reconfigure(struct probe_set *set, const struct config *config)

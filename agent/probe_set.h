@@ -6,6 +6,7 @@
 #ifndef LEADLINE_PROBE_SET_H
 #define LEADLINE_PROBE_SET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "agent/entity.h"
@@ -28,6 +29,13 @@ int probe_set_start(struct probe_set *set, bool attach, char *error, size_t erro
 
 /* Probes whose options differ are stopped and started anew, their counters from zero. */
 void probe_set_reconfigure(struct probe_set *set, const struct config *config);
+
+/*
+ * Asks probes that wait for something to do whether there is something; to be called about once a second. Returns whether there
+ * is for one that is not loaded: probe_set_wake() then loads those.
+ */
+bool probe_set_watch(struct probe_set *set);
+void probe_set_wake(struct probe_set *set);
 
 void probe_set_collect(struct probe_set *set, struct metric_writer *writer);
 void probe_set_drain(struct probe_set *set);

@@ -107,6 +107,28 @@ static __always_inline void waited_for(struct sock *sk, const struct connection 
 	waited(sk, whom, protocol);
 }
 
+/*
+ * Of a connection that was there before us, that it is TLS is told by a thread that is in a call of a library. Returns whether
+ * what this call moves is told as plain text.
+ */
+static __always_inline bool moved_within_tls(struct connection *connection, __u32 size,
+					     const struct call_data *data)
+{
+	if (!connection->encrypted) {
+		struct task_state *task = task_state_of(bpf_get_current_task_btf());
+		struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+
+		if (!task || !task->tls_session || !work)
+			return false;
+		open_call(work, data->sk, size, data->readable);
+		if (!tls_begins_record(work, size))
+			return false;
+		ignore(connection);
+		connection->encrypted = 1;
+	}
+	return tls_socket_moved(data->sk, tcp_clock_ns(data->sk), true) != TLS_BY_RECORDS;
+}
+
 static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
 {
 	const struct call_data data = { .sk = sk, .readable = readable };
@@ -129,6 +151,9 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 			return;
 		is_new = true;
 	}
+	if (shared.tls && connection->midway && connection->role > ROLE_CLIENT &&
+	    connection->role != ROLE_STREAM && moved_within_tls(connection, size, &data))
+		return;
 	weight = sample_weight(lane, sk);
 	if (!weight && sample_leaves(connection)) {
 		if (connection->serves_too && !is_send && is_asking(connection))
@@ -152,7 +177,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 		is_lost = http1_moved(connection, work, size, is_send, &data);
 	}
 	if (connection->role == ROLE_STREAM)
-		stream_moved(sk, connection, size, is_send, readable);
+		stream_moved(connection, size, is_send, &data);
 	else
 		count_call(connection, size, weight, is_lost);
 	if (connection->serves_too && is_end_of_wait(connection, is_send, is_new, in_body))
@@ -168,14 +193,31 @@ static __always_inline void read_over(struct sock *sk)
 		find_unseen(sk, connection, 0, true, connection->weight);
 }
 
+/* The same of what went over it within TLS. */
+static __always_inline void plain_text_over(struct sock *sk, enum response_end how)
+{
+	struct tls_connection *tls = tls_connection_of(sk);
+	__u64 key = (__u64)sk;
+
+	if (!tls)
+		return;
+	if (tls->connection.role == ROLE_STREAM && how == CLOSED)
+		stream_over(&tls->stream, &tls->connection);
+	http1_over(&tls->connection, sk, how);
+	if (how == CLOSED)
+		bpf_map_delete_elem(&tls_sockets, &key);
+}
+
 static __always_inline void response_over(struct sock *sk, enum response_end how)
 {
 	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 
 	if (!connection)
 		return;
+	if (connection->role == ROLE_STREAM || connection->encrypted)
+		plain_text_over(sk, how);
 	if (connection->role == ROLE_STREAM && how == CLOSED)
-		stream_over(sk, connection);
+		stream_over(bpf_sk_storage_get(&streams, sk, NULL, 0), connection);
 	http1_over(connection, sk, how);
 }
 
@@ -330,17 +372,38 @@ int BPF_PROG(requests_destroy, struct sock *sk)
 	return 0;
 }
 
+/* sk: NULL for what goes on within TLS. */
+static __always_inline void note_connection(struct sock *sk, struct connection *connection)
+{
+	struct requests_in_flight *row;
+	__u32 entity = connection->entity;
+	__u64 start_ns;
+	__u32 times;
+	__u8 n = connection->tail - connection->head;
+
+	if (connection->role > ROLE_CLIENT || !n || n > PENDING_MAX ||
+	    (sk && is_read_unseen(sk, connection, n)))
+		return;
+	if (entity >= settings.max_entities)
+		entity = ENTITY_OTHER;
+	row = bpf_map_lookup_elem(&in_flight, &entity);
+	if (!row)
+		return;
+	start_ns = connection->pending[connection->head & (PENDING_MAX - 1)] >> 4;
+	times = (n + connection->untracked) * connection->weight;
+	if (connection->role == ROLE_SERVER)
+		note_in_flight(row, REQUESTS_SERVER, start_ns, times);
+	else
+		note_in_flight(row, REQUESTS_CLIENT, start_ns, times);
+}
+
 /* All connections with requests in flight; the map in_flight was cleared before. */
 SEC("iter/bpf_sk_storage_map")
 int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct sock *sk = ctx->sk;
 	struct connection *connection;
-	struct requests_in_flight *row;
-	__u32 entity;
-	__u64 start_ns;
-	__u32 times;
-	__u8 n;
+	struct stream *stream;
 
 	if (!sk)
 		return 0;
@@ -348,24 +411,33 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection)
 		return 0;
-	if (connection->role == ROLE_STREAM)
-		return stream_pass(sk, connection);
-	if (connection->role > ROLE_CLIENT)
+	if (connection->role != ROLE_STREAM) {
+		note_connection(sk, connection);
 		return 0;
-	n = connection->tail - connection->head;
-	if (!n || n > PENDING_MAX || is_read_unseen(sk, connection, n))
+	}
+	stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+	if (stream && !(stream->protocol == PREFIX_TLS && tls_is_told(sk)))
+		stream_pass(stream, connection);
+	return 0;
+}
+
+/* The same of what goes on within TLS. */
+SEC("iter/bpf_map_elem")
+int requests_tls_pass(struct bpf_iter__bpf_map_elem *ctx)
+{
+	const __u64 *address = ctx->key;
+	struct tls_connection *tls;
+	__u64 key;
+
+	if (!address)
 		return 0;
-	entity = connection->entity;
-	if (entity >= settings.max_entities)
-		entity = ENTITY_OTHER;
-	row = bpf_map_lookup_elem(&in_flight, &entity);
-	if (!row)
+	key = *address;
+	tls = bpf_map_lookup_elem(&tls_sockets, &key);
+	if (!tls)
 		return 0;
-	start_ns = connection->pending[connection->head & (PENDING_MAX - 1)] >> 4;
-	times = (n + connection->untracked) * connection->weight;
-	if (connection->role == ROLE_SERVER)
-		note_in_flight(row, REQUESTS_SERVER, start_ns, times);
+	if (tls->connection.role == ROLE_STREAM)
+		stream_pass(&tls->stream, &tls->connection);
 	else
-		note_in_flight(row, REQUESTS_CLIENT, start_ns, times);
+		note_connection(NULL, &tls->connection);
 	return 0;
 }

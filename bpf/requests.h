@@ -29,8 +29,9 @@ struct requests_key {
 	__u32 entity;
 	__u16 status;
 	__u8 method; /* enum http1_method */
-	__u8 role : 4;
+	__u8 role : 2;
 	__u8 outcome : 4;
+	__u8 is_encrypted : 2;
 };
 _Static_assert(sizeof(struct requests_key) == 8, "hash key without padding, compared as one word");
 
@@ -91,6 +92,7 @@ struct requests_shared {
 	/* A request that takes so long is told of (slow_requests.h), by role; 0: none is. Set by the user side. */
 	__u64 slow_ns[REQUESTS_ROLES];
 	__u64 unseen; /* times that bytes had been read unseen, see requests_unseen.bpf.h */
+	__u64 tls; /* plain text comes of TLS libraries: bpf/tls.bpf.c is there; set by the user side */
 	__u64 streams; /* connections so far that speak something else than HTTP/1: the last one's number */
 };
 

@@ -75,6 +75,7 @@ struct connection {
 	__u8 early : 1;
 	__u8 midway : 1; /* its beginning was not seen */
 	__u8 serves_too : 1; /* the thread that the entity is of has served requests */
+	__u8 encrypted : 1; /* it is within TLS, or is TLS and joined midway: see requests_tls.bpf.h */
 	/* While connections are sampled, see requests_sample.bpf.h: */
 	__u8 turn; /* enum connection_turn */
 	__u8 weight; /* for how many its pending requests stand */
@@ -110,6 +111,23 @@ struct {
 	__type(key, __u32);
 	__type(value, struct work);
 } works SEC(".maps");
+
+/* Where the bytes of a call are: of a socket call, where its registers say. */
+struct call_data {
+	struct sock *sk;
+	__u64 plain; /* address of what a TLS library takes or gives, all in one piece */
+	bool readable;
+	bool is_plain; /* `plain` is to be looked at, not `sk` */
+};
+
+static __always_inline void open_data(struct http1_view *view, __u32 size,
+				      const struct call_data *data)
+{
+	if (data->is_plain)
+		http1_open(view, size, data->plain, size, 0, 0);
+	else
+		http1_open_call(view, data->sk, size, data->readable);
+}
 
 static __always_inline void ignore(struct connection *connection)
 {

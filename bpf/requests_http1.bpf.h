@@ -96,6 +96,7 @@ static __always_inline void finish(struct connection *connection, __u64 end_ns,
 	key.role = connection->role;
 	key.method = pending & 15;
 	key.outcome = outcome;
+	key.is_encrypted = connection->encrypted;
 	if (outcome != REQUESTS_NO_RESPONSE)
 		key.status = connection->response.status;
 	index = row_of(connection, &key);
@@ -356,23 +357,6 @@ static __always_inline bool walk_through(struct walk *walk)
 	for (int i = 0; i < STEPS_MAX_WALKED && !walk->is_over; i++)
 		walk_step(walk);
 	return walk->is_over;
-}
-
-/* Where the bytes of a call are: of a socket call, where its registers say. */
-struct call_data {
-	struct sock *sk;
-	__u64 plain; /* address of what a TLS library takes or gives, all in one piece */
-	bool readable;
-	bool is_plain; /* `plain` is to be looked at, not `sk` */
-};
-
-static __always_inline void open_data(struct http1_view *view, __u32 size,
-				      const struct call_data *data)
-{
-	if (data->is_plain)
-		http1_open(view, size, data->plain, size, 0, 0);
-	else
-		http1_open_call(view, data->sk, size, data->readable);
 }
 
 /*

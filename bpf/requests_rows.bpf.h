@@ -43,10 +43,15 @@ static __always_inline __u32 lane_of_this_cpu(void)
 	return settings.shared ? cpu & (settings.lanes - 1) : cpu;
 }
 
+/* Hooks that can be preempted by others define it before they include this file. */
+#ifndef HOOKS_ARE_PREEMPTIBLE
+#define HOOKS_ARE_PREEMPTIBLE false
+#endif
+
 /* Alone in its lane a CPU may add plainly; the choice is made when the program is loaded. */
 static __always_inline void add(__u64 *counter, __u64 n)
 {
-	if (settings.shared)
+	if (HOOKS_ARE_PREEMPTIBLE || settings.shared)
 		__sync_fetch_and_add(counter, n);
 	else
 		*counter += n;

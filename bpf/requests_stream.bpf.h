@@ -97,18 +97,23 @@ static __always_inline bool find_protocol(struct connection *connection, struct 
 	return true;
 }
 
-static __always_inline struct stream *stream_new(struct sock *sk, __u32 found, bool is_send)
+static __always_inline void stream_begin(struct stream *stream, __u32 found, bool is_send)
 {
 	bool by_server = found & PREFIX_FROM_SERVER;
-	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (!stream) {
-		count_loss(LOSS_NO_SOCKET_STATE);
-		return NULL;
-	}
 	stream->id = __sync_fetch_and_add(&shared.streams, 1) + 1;
 	stream->protocol = found;
 	stream->role = by_server == is_send ? REQUESTS_SERVER : REQUESTS_CLIENT;
+}
+
+static __always_inline struct stream *stream_new(struct sock *sk, __u32 found, bool is_send)
+{
+	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (stream)
+		stream_begin(stream, found, is_send);
+	else
+		count_loss(LOSS_NO_SOCKET_STATE);
 	return stream;
 }
 

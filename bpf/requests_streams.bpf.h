@@ -9,6 +9,7 @@
 
 #include "requests_copies.bpf.h"
 #include "requests_exchanges.bpf.h"
+#include "requests_tls.bpf.h"
 
 /* A call of a stream: its part in an exchange, its bytes, its copy. */
 __noinline int streams_take(struct stream *stream, struct work *work)
@@ -56,27 +57,31 @@ static __always_inline void open_call(struct work *work, struct sock *sk, __u32 
 	streams_open_call(work, total, readable);
 }
 
-static __always_inline void stream_moved(struct sock *sk, struct connection *connection, __u32 size,
-					 bool is_send, bool readable)
+/* What is of a handshake, by the library's own account: records behind it are data. */
+__noinline int streams_shake_hands(struct stream *stream, struct connection *connection, __u32 size)
 {
-	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
-	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	__u16 epoch;
-	bool is_new = !stream;
+	struct exchange_row *row;
 
-	if (!work)
-		return;
-	if (is_new) {
-		stream = stream_new(sk, work->found, is_send);
-		if (!stream) {
-			connection->role = ROLE_IGNORED;
-			return;
-		}
+	if (!stream || !connection)
+		return 0;
+	stream->phase = STREAM_IDLE;
+	stream->tls = (struct tls_records){ .is_secured = 1 };
+	row = exchange_row_of(stream, connection->entity, lane_of_this_cpu());
+	if (row)
+		add(&row->bytes, size);
+	return 0;
+}
+
+/* A call of a stream, at work->now_ns. */
+static __always_inline void stream_call(struct stream *stream, struct connection *connection,
+					struct work *work, __u32 size, bool is_send, bool is_new,
+					const struct call_data *data)
+{
+	__u16 epoch = work->now_ns >> ENTITY_EPOCH_SHIFT;
+
+	if (is_new)
 		stream->midway = connection->midway;
-	}
-	work->now_ns = tcp_clock_ns(sk);
 	work->from_client = is_send == (stream->role == REQUESTS_CLIENT);
-	epoch = work->now_ns >> ENTITY_EPOCH_SHIFT;
 	if (connection->entity_epoch != epoch) {
 		connection->entity_epoch = epoch;
 		if (!find_entity(connection)) {
@@ -89,14 +94,49 @@ static __always_inline void stream_moved(struct sock *sk, struct connection *con
 		work->n_before = 0;
 	else if (work->n_before)
 		streams_send_before(stream, work, connection);
-	open_call(work, sk, size, readable);
+	if (data->is_plain)
+		open_data(&work->view, size, data);
+	else
+		open_call(work, data->sk, size, data->readable);
 	streams_take(stream, work);
 }
 
-/* The connection is gone. May interrupt another hook on this CPU, whose scratch it must not touch. */
-static __always_inline void stream_over(struct sock *sk, struct connection *connection)
+static __always_inline void stream_moved(struct connection *connection, __u32 size, bool is_send,
+					 const struct call_data *data)
 {
-	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+	struct stream *stream = bpf_sk_storage_get(&streams, data->sk, NULL, 0);
+	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+	bool is_new = !stream;
+
+	if (!work)
+		return;
+	if (is_new) {
+		stream = stream_new(data->sk, work->found, is_send);
+		if (!stream) {
+			connection->role = ROLE_IGNORED;
+			return;
+		}
+	}
+	work->now_ns = tcp_clock_ns(data->sk);
+	if (shared.tls && stream->protocol == PREFIX_TLS) {
+		switch (tls_socket_moved(data->sk, work->now_ns,
+					 connection->midway || stream->began_ns)) {
+		case TLS_PLAIN_TEXT:
+			stream->phase = STREAM_IDLE;
+			return;
+		case TLS_NOTHING:
+			streams_shake_hands(stream, connection, size);
+			return;
+		case TLS_BY_RECORDS:
+			break;
+		}
+	}
+	stream_call(stream, connection, work, size, is_send, is_new, data);
+}
+
+/* The connection is gone. May interrupt another hook on this CPU, whose scratch it must not touch. */
+static __always_inline void stream_over(struct stream *stream, struct connection *connection)
+{
 	struct stream_event event = {};
 	struct exchange_row *row;
 
@@ -119,9 +159,8 @@ static __always_inline void stream_over(struct sock *sk, struct connection *conn
 #define ANSWER_PAUSE_NS 500000000ULL
 
 /* For requests_pass(): what is in flight, and exchanges that nothing else will end soon. */
-static __always_inline int stream_pass(struct sock *sk, struct connection *connection)
+static __always_inline int stream_pass(struct stream *stream, struct connection *connection)
 {
-	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
 	struct requests_in_flight *in_flight_row;
 	struct exchange_row *row;
 	__u32 entity = connection->entity;

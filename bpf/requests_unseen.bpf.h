@@ -52,13 +52,14 @@ static __always_inline void http1_unseen(struct connection *connection, struct w
 static __noinline int take_unseen(struct sock *sk, struct connection *connection, __u32 n,
 				  __u32 weight)
 {
+	const struct call_data data = { .sk = sk };
 	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 	__u8 is_lost;
 
 	if (!work)
 		return 0;
 	if (connection->role == ROLE_STREAM) {
-		stream_moved(sk, connection, n, false, false);
+		stream_moved(connection, n, false, &data);
 		return 0;
 	}
 	work->now_ns = connection->unseen_ns ?: tcp_clock_ns(sk);

@@ -28,6 +28,7 @@ enum hook_kind {
 	HOOK_KRETPROBE,
 	HOOK_TRACEPOINT, /* classic; target: group/name */
 	HOOK_ITER, /* target: iterator name. Attached by the core, run by the probe with probe_run_iterator() */
+	HOOK_UPROBE, /* target: what it is for; attached by the probe, where it finds that: probe_attach_uprobe() */
 };
 
 struct hook_alternative {
@@ -64,6 +65,8 @@ struct probe_economy {
 	bool is_call; /* an event is a system call, of whatever kind: the agent can make some to see what they cost */
 	/* It samples connections, each in its turn, not events: see bpf/requests_sample.bpf.h. */
 	bool by_connection;
+	/* Its hooks are in user space, where each event is a trap; it can only be given up as a whole. */
+	bool by_trap;
 	unsigned typical_ns; /* of a recorded event, where the kernel does not let us measure */
 	unsigned pass_ns; /* of one that is let pass; 0: as little as can be */
 };
@@ -87,11 +90,24 @@ struct probe_desc {
 	/* An event from the ring `events`. Must accept any bytes: -EBADMSG for what it does not know, counted. */
 	int (*on_event)(struct probe *probe, const void *data, size_t size);
 	int (*collect)(struct probe *probe, struct metric_writer *writer);
+	/* For a while, as it costs too much: hooks that the probe has attached itself go away, and come back. 0 or -errno. */
+	void (*pause)(struct probe *probe);
+	int (*resume)(struct probe *probe);
 	/* This id is about to be given to another entity: clear what the probe keeps under it. No thread uses it. */
 	void (*forget_entity)(struct probe *probe, uint32_t entity);
 	void (*destroy)(
 		struct probe *probe); /* frees probe_data(); also called on a half-built probe */
 	struct probe_economy economy;
+	/* A hash map, not allocated beforehand, of at most one element a TCP socket: its memory is counted by these. NULL: none. */
+	const char *map_of_sockets;
+	/*
+	 * A probe that has nothing to do on many machines: it is loaded when this says that there is something. Asked about once a
+	 * second, before that, without an object, and after.
+	 */
+	bool (*watch)(struct probe *probe);
+	/* One that lives on the maps of another, which must run: their names, NULL-terminated. */
+	const struct probe_desc *lender;
+	const char *const *borrowed;
 };
 
 /*
@@ -172,12 +188,28 @@ int probe_free_row(struct probe *probe, const char *map, uint32_t row); /* gives
 int probe_map_size(struct probe *probe, const char *map, unsigned max_entries);
 int probe_map_delete(struct probe *probe, const char *map,
 		     const void *key); /* from a hash map; 0 or -errno */
+int probe_map_clear(struct probe *probe, const char *map); /* a hash map; 0 or -errno */
 int probe_map_fd(struct probe *probe, const char *map); /* loaded; -ENOENT when there is none */
 
 /* Runs an iterator program to its end. Its seq_file output, if any, is appended to nothing. 0 or -errno. */
 int probe_run_iterator(struct probe *probe, const char *program);
 /* The same for an iterator over the elements of a map (iter/bpf_sk_storage_map): the map is named. */
 int probe_run_map_iterator(struct probe *probe, const char *program, const char *map);
+
+/*
+ * In configure: copies what begins the lender's read-only data, its variable `settings`, to the same place of this
+ * probe's. 0, or -errno.
+ */
+int probe_lent_settings(struct probe *probe, void *settings, size_t size);
+
+/*
+ * Attaches a program of a hook of kind HOOK_UPROBE to what is at an offset of a file, in all processes that have it mapped or
+ * will: before it is run, or, of a function, when it has returned. 0 or -errno.
+ */
+struct bpf_link;
+int probe_attach_uprobe(struct probe *probe, const char *program, const char *path, uint64_t offset,
+			bool at_return, struct bpf_link **ret_link);
+void probe_detach_uprobe(struct bpf_link *link); /* NULL is fine */
 
 /* Labels of an entity, e.g. for a log line: five strings, never NULL, valid until the next collection. */
 const char *const *probe_entity_labels(struct probe *probe, uint32_t entity);

@@ -76,6 +76,13 @@ static const struct hook hooks[] = {
 		},
 	},
 	{
+		.name = "in flight within TLS",
+		.provides = "requests in flight within TLS",
+		.alternatives = {
+			{ "requests_tls_pass", HOOK_ITER, "bpf_map_elem", 0 },
+		},
+	},
+	{
 		.name = "in flight",
 		.provides = "requests in flight",
 		.alternatives = {
@@ -280,7 +287,7 @@ void requests_labels(const struct requests_key *key, char status[8], const char 
 	labels[0] = key->method < HTTP1_METHODS ? method_names[key->method] : "_OTHER";
 	labels[1] = status;
 	labels[2] = error_type(key, status);
-	labels[3] = "http";
+	labels[3] = key->is_encrypted ? "https" : "http";
 	labels[4] = ""; /* the route is not known … */
 	labels[5] = ""; /* … nor whether the version is 1.0 or 1.1 */
 }
@@ -548,14 +555,18 @@ static int requests_prepare(struct probe *probe)
 }
 
 /* Counts what is in flight. Returns when, or 0 when it could not. */
-static uint64_t find_in_flight(struct probe *probe, const struct requests_tables *tables)
+static uint64_t find_in_flight(struct probe *probe, const struct requests_state *state)
 {
+	const struct requests_tables *tables = &state->tables;
+
 	if (!probe_hook_attached(probe, "in flight"))
 		return 0;
 	for (unsigned entity = 0; entity < tables->entities; entity++)
 		memset(tables->in_flight[entity].count, 0,
 		       sizeof(*tables->in_flight) - offsetof(struct requests_in_flight, count));
-	if (probe_run_map_iterator(probe, "requests_pass", "connections"))
+	if (probe_run_map_iterator(probe, "requests_pass", "connections") ||
+	    (load(&state->shared->tls) &&
+	     probe_run_map_iterator(probe, "requests_tls_pass", "tls_sockets")))
 		return 0;
 	return clock_ns();
 }
@@ -597,7 +608,7 @@ static void collect_slow(const struct requests_state *state, struct probe *probe
 static int requests_collect(struct probe *probe, struct metric_writer *writer)
 {
 	struct requests_state *state = probe_data(probe);
-	uint64_t now_ns = find_in_flight(probe, &state->tables);
+	uint64_t now_ns = find_in_flight(probe, state);
 	uint64_t total = requests_tables_write(&state->tables, writer, now_ns);
 
 	request_waits_write(&state->waits, writer);
@@ -648,7 +659,7 @@ static void requests_destroy(struct probe *probe)
 const struct probe_desc probe_requests = {
 	.name = "requests",
 	.help = "Requests of HTTP, gRPC, PostgreSQL, MySQL, Redis and DNS in plain text: durations by what was asked and the status, at servers "
-		"and clients, without their doing; of TLS, how long answers take",
+		"and clients, without their doing; of TLS without the tls probe, how long answers take",
 	.open = requests_open,
 	.close = requests_close,
 	.hooks = hooks,
@@ -659,6 +670,7 @@ const struct probe_desc probe_requests = {
 	.on_event = requests_on_event,
 	.collect = requests_collect,
 	.forget_entity = requests_forget_entity,
+	.map_of_sockets = "tls_sockets",
 	.destroy = requests_destroy,
 	.economy = { .value = 4,
 		     .max_shift = 5,

@@ -90,7 +90,7 @@ const struct metric_desc requests_oldest_metric = {
 
 const struct metric_desc requests_bytes_metric = {
 	.name = "leadline_socket_bytes_total",
-	.help = "Bytes through TCP sockets, and of names over UDP, by protocol, and whether they could be told apart into messages: if not, why",
+	.help = "Bytes through TCP sockets, and of names over UDP, by protocol, and whether they could be told apart into messages: if not, why. Of TLS the plain text, where it is to be had",
 	.kind = METRIC_COUNTER,
 	.per_entity = true,
 	.labels = { "protocol", "parsed", "reason" },
@@ -99,7 +99,7 @@ const struct metric_desc requests_bytes_metric = {
 const struct metric_desc requests_exchange_metric = {
 	.name = "leadline_exchange_duration_seconds",
 	.help = "Exchanges on connections that speak no HTTP/1, as the turns tell: from the first byte of what a client says to the last of the answer. Requests sent "
-		"before an answer are one. Needs no decoding, so it is all there is of TLS",
+		"before an answer are one. Needs no decoding, so it is all there is of TLS whose plain text is not to be had",
 	.unit = "seconds",
 	.kind = METRIC_HISTOGRAM,
 	.per_entity = true,

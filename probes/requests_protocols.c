@@ -184,7 +184,8 @@ static void write_exchange_bytes(void *context, const struct exchange_bytes *byt
 			    bytes->lost_bytes);
 	else
 		write_bytes(of->writer, bytes->entity, bytes->protocol, "false",
-			    bytes->protocol == PREFIX_TLS ? "tls" : "not_decoded", bytes->bytes);
+			    bytes->protocol == PREFIX_TLS ? "tls_unavailable" : "not_decoded",
+			    bytes->bytes);
 }
 
 static void write_stream_bytes(void *context, const struct stream_bytes *bytes)

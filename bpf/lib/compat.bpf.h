@@ -55,6 +55,22 @@ static __always_inline __u64 at_most(__u64 value, const __u32 last)
 	return value;
 }
 
+/*
+ * Of registers of a thread in user space, at the entry of a function or right after it has returned: its first four arguments
+ * (0..3, a constant), what it returned, and where its frame begins, the same number both times.
+ */
+#if defined(__TARGET_ARCH_x86)
+#define function_argument(regs, n)                                                                 \
+	((n) == 0 ? (regs)->di : (n) == 1 ? (regs)->si : (n) == 2 ? (regs)->dx : (regs)->cx)
+#define function_result(regs) ((regs)->ax)
+#define function_frame(regs, returned)                                                             \
+	((regs)->sp - ((returned) ? 8 : 0)) /* the address to return to */
+#elif defined(__TARGET_ARCH_arm64)
+#define function_argument(regs, n)     ((regs)->regs[n])
+#define function_result(regs)	       ((regs)->regs[0])
+#define function_frame(regs, returned) ((regs)->sp)
+#endif
+
 /* A 32-bit process on a 64-bit kernel numbers its system calls differently. */
 static __always_inline bool task_is_compat(struct task_struct *task)
 {

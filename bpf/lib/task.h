@@ -14,6 +14,13 @@
 
 #include "lib/wait.h"
 
+/* What a call of a TLS library does. */
+enum tls_call {
+	TLS_READS,
+	TLS_WRITES,
+	TLS_SHAKES_HANDS,
+};
+
 #define ENTITY_OTHER	0 /* found no free id */
 #define ENTITY_EXCLUDED 0xffffffffU /* the agent itself: probes skip it */
 
@@ -68,6 +75,15 @@ struct task_state {
 	__s64 serves_told_poll_ns;
 	__u32 serves_generation; /* of the rows above */
 	__u32 pad2;
+	/* tls: the call of a TLS library that this thread is in, and what requests sees of the socket calls within it */
+	__u64 tls_session; /* what the library calls the connection by; 0: in none */
+	__u64 tls_stack; /* of its frame, by which its return is known */
+	__u64 tls_buffer; /* the plain text's place … */
+	__u64 tls_count; /* … and that of its length, where the call does not return it; 0 */
+	__u64 tls_socket; /* address, never followed; 0: none so far */
+	__u64 tls_moved_ns; /* when that had last sent or received a segment */
+	__u32 tls_does; /* enum tls_call */
+	__u32 tls_midway; /* the socket had already moved something of this library's when it was first seen in a call */
 };
 
 /* What runs on a CPU, in a second map that all objects share. Kept by sched. */

@@ -76,7 +76,8 @@ static void every_family_is_shown(void **state)
 	assert_true(WAIT_UNTIL(cpu_utilization_is_shown(leadline), 5));
 	page = leadline_scrape(leadline);
 	for (size_t i = 0; i < N_PROBES; i++)
-		if (metric_value(page, "leadline_probe_up", "probe", probes[i], NULL) != 1)
+		if (strcmp(probes[i], "tls") && /* where a process has such a library */
+		    metric_value(page, "leadline_probe_up", "probe", probes[i], NULL) != 1)
 			test_fail("probe %s is not up", probes[i]);
 	for (size_t i = 0; i < sizeof(histograms) / sizeof(histograms[0]); i++)
 		if (!(metric_histogram(page, histograms[i], NULL).count > 0))

@@ -299,8 +299,8 @@ static void tls(void **state)
 				104);
 		requests_expect("logged", (double)nginx_requests(nginx), 104);
 		assert_true(metric_sum(page, "leadline_socket_bytes_total", "unit", unit,
-				       "protocol", "tls", "parsed", "false", "reason", "tls",
-				       NULL) > 104 * 100);
+				       "protocol", "tls", "parsed", "false", "reason",
+				       "tls_unavailable", NULL) > 104 * 100);
 		requests_expect_nothing_lost(page);
 		page_free(page);
 	}

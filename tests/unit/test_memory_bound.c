@@ -59,6 +59,17 @@ static void storage_is_allocated_in_sizes_of_kmalloc(void **state)
 	assert_int_equal(memory_bound_storage(STORAGE(SK_STORAGE, 120)), 192);
 	assert_int_equal(memory_bound_storage(STORAGE(TASK_STORAGE, 120)), 256);
 	assert_int_equal(memory_bound_storage(STORAGE(ARRAY, 120)), 0);
+	assert_int_equal(memory_bound_storage(STORAGE(HASH, 120)), 0);
+}
+
+/* It has the memory of its elements only as there are sockets. */
+static void a_map_of_sockets_grows_with_them(void **state)
+{
+	struct map_shape shape = MAP(HASH, 16384, 8, 600);
+
+	shape.is_of_sockets = true;
+	assert_in_range(memory_bound_map(&shape, 2), 16384 * 16, 16384 * 16 + 8192);
+	assert_int_equal(memory_bound_storage(&shape), 1024);
 }
 
 int main(void)
@@ -67,6 +78,7 @@ int main(void)
 		cmocka_unit_test(maps_are_within),
 		cmocka_unit_test(more_of_anything_is_never_less),
 		cmocka_unit_test(storage_is_allocated_in_sizes_of_kmalloc),
+		cmocka_unit_test(a_map_of_sockets_grows_with_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The plain text of connections within TLS: finds the libraries (tls_libraries.h) and puts hooks on their calls. What these see is
+ * told by the requests probe, on whose maps they live; here is only what of it was not. Loop thread only.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "probes/probe.h"
+#include "probes/tls_libraries.h"
+#include "bpf/requests.h"
+#include "bpf/tls.h"
+#include "tls.skel.h"
+
+PROBE_SKELETON(tls)
+
+#define UPROBE(name_, program_)                                                                    \
+	{                                                                                          \
+		.name = (name_), .required = true, .provides = "the plain text of TLS",            \
+		.alternatives = { { program_, HOOK_UPROBE, name_, 0 } },                           \
+	}
+
+static const struct hook hooks[] = {
+	UPROBE("read", "tls_read"),
+	UPROBE("write", "tls_write"),
+	UPROBE("read counted", "tls_read_counted"),
+	UPROBE("write counted", "tls_write_counted"),
+	UPROBE("handshake", "tls_handshake"),
+	UPROBE("return", "tls_returned"),
+	{ 0 },
+};
+
+/* All of what bpf/requests*.bpf.h define but one hook's scratch. */
+static const char *const borrowed[] = {
+	"rows",	   "row_keys",	      "row_of_key",    "free_rows",
+	"bytes",   "in_flight",	      "request_waits", "connections",
+	"streams", "tls_sockets",     "exchange_rows", "exchange_keys",
+	"events",  "row_of_exchange", ".bss",	       "free_exchange_rows",
+	NULL,
+};
+
+static const struct metric_desc libraries_metric = {
+	.name = "leadline_tls_libraries",
+	.help = "Files of running processes that have the calls of a TLS library, and whether they are hooked",
+	.kind = METRIC_GAUGE,
+	.labels = { "library", "state" },
+};
+
+static const struct metric_desc bytes_metric = {
+	.name = "leadline_tls_plain_bytes_total",
+	.help = "Plain text through hooked TLS libraries, and if it could not be brought together with a connection, why",
+	.kind = METRIC_COUNTER,
+	.labels = { "told", "reason" },
+};
+
+static const struct metric_desc *const metrics[] = { &libraries_metric, &bytes_metric, NULL };
+
+struct tls_links {
+	struct bpf_link *link[2 * TLS_FUNCTIONS];
+	size_t n;
+};
+
+struct tls_state {
+	struct tls_libraries *libraries;
+	struct requests_shared *shared;
+	const struct tls_counts *counts;
+	bool is_hooking; /* loaded, and within the budget */
+};
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* ---- hooks ---- */
+
+static void detach(void *context, struct tls_library *library)
+{
+	struct tls_links *links = library->data;
+
+	(void)context;
+	if (!links)
+		return;
+	for (size_t i = 0; i < links->n; i++)
+		probe_detach_uprobe(links->link[i]);
+	free(links);
+	library->data = NULL;
+}
+
+/* The return first: a call that is seen to begin is seen to end. */
+static int attach_function(struct probe *probe, struct tls_links *links, const char *path,
+			   uint64_t offset, const char *program)
+{
+	int err = probe_attach_uprobe(probe, "tls_returned", path, offset, true,
+				      &links->link[links->n]);
+
+	if (err)
+		return err;
+	links->n++;
+	err = probe_attach_uprobe(probe, program, path, offset, false, &links->link[links->n]);
+	if (!err)
+		links->n++;
+	return err;
+}
+
+static int attach(struct probe *probe, struct tls_library *library)
+{
+	struct tls_links *links = calloc(1, sizeof(*links));
+	char path[32];
+	int err = 0;
+
+	if (!links)
+		return -ENOMEM;
+	library->data = links;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", library->fd);
+	for (int i = 0; i < TLS_FUNCTIONS && !err; i++)
+		if (library->offsets[i])
+			err = attach_function(probe, links, path, library->offsets[i],
+					      tls_functions[i].program);
+	if (err)
+		detach(NULL, library);
+	return err;
+}
+
+static void attach_found(struct probe *probe, const struct tls_state *state)
+{
+	size_t n;
+	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		int err;
+
+		if (libraries[i].state != TLS_LIBRARY_FOUND)
+			continue;
+		err = attach(probe, &libraries[i]);
+		libraries[i].state = err ? TLS_LIBRARY_FAILED : TLS_LIBRARY_HOOKED;
+		if (err)
+			probe_log(probe, PROBE_WARNING, "%s cannot be hooked: %s",
+				  libraries[i].name, strerror(-err));
+		else
+			probe_log(probe, PROBE_INFO, "%s is hooked", libraries[i].name);
+	}
+}
+
+/* ---- life ---- */
+
+/* Made when it is first asked for. NULL: no memory. */
+static struct tls_state *state_of(struct probe *probe)
+{
+	struct tls_state *state = probe_data(probe);
+
+	if (state)
+		return state;
+	state = calloc(1, sizeof(*state));
+	if (state)
+		state->libraries = tls_libraries_new("/proc");
+	if (!state || !state->libraries) {
+		free(state);
+		return NULL;
+	}
+	tls_libraries_on_gone(state->libraries, detach, NULL);
+	probe_set_data(probe, state);
+	return state;
+}
+
+static bool tls_watch(struct probe *probe)
+{
+	const struct tls_state *state = state_of(probe);
+
+	if (!state || !tls_libraries_scan(state->libraries, clock_ns()))
+		return false;
+	if (state->is_hooking)
+		attach_found(probe, state);
+	return true;
+}
+
+static int tls_configure(struct probe *probe)
+{
+	if (!state_of(probe))
+		return -ENOMEM;
+	return probe_lent_settings(probe, &tls_skeleton(probe)->rodata->settings,
+				   sizeof(tls_skeleton(probe)->rodata->settings));
+}
+
+static int tls_prepare(struct probe *probe)
+{
+	struct tls_state *state = probe_data(probe);
+
+	state->shared = probe_rows(probe, ".bss");
+	if (!state->shared)
+		return -errno;
+	state->counts = probe_rows(probe, "tls_counts");
+	return state->counts ? 0 : -errno;
+}
+
+static int tls_start(struct probe *probe)
+{
+	struct tls_state *state = probe_data(probe);
+
+	__atomic_store_n(&state->shared->tls, 1, __ATOMIC_RELEASE);
+	state->is_hooking = true;
+	attach_found(probe, state);
+	return 0;
+}
+
+/* What no plain text comes of any more is for the requests probe to tell as before. */
+static void leave_sockets(struct probe *probe, const struct tls_state *state)
+{
+	__atomic_store_n(&state->shared->tls, 0, __ATOMIC_RELEASE);
+	probe_map_clear(probe, "tls_sockets");
+}
+
+static void tls_pause(struct probe *probe)
+{
+	struct tls_state *state = probe_data(probe);
+	size_t n;
+	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
+
+	state->is_hooking = false;
+	leave_sockets(probe, state); /* first: to detach takes some 0.1 s */
+	for (size_t i = 0; i < n; i++) {
+		detach(NULL, &libraries[i]);
+		if (libraries[i].state == TLS_LIBRARY_HOOKED)
+			libraries[i].state = TLS_LIBRARY_GIVEN_UP;
+	}
+}
+
+static int tls_resume(struct probe *probe)
+{
+	const struct tls_state *state = probe_data(probe);
+	size_t n;
+	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (libraries[i].state == TLS_LIBRARY_GIVEN_UP)
+			libraries[i].state = TLS_LIBRARY_FOUND;
+	return tls_start(probe);
+}
+
+static void write_libraries(const struct tls_state *state, struct metric_writer *writer)
+{
+	static const char *const states[] = {
+		[TLS_LIBRARY_FOUND] = "found",
+		[TLS_LIBRARY_HOOKED] = "hooked",
+		[TLS_LIBRARY_FAILED] = "failed",
+		[TLS_LIBRARY_GIVEN_UP] = "given_up",
+	};
+	size_t n;
+	const struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
+
+	for (size_t i = 0; i < n; i++) /* those of one name add up */
+		metric_write(writer, &libraries_metric, ENTITY_NONE,
+			     (const char *const[]){ libraries[i].name, states[libraries[i].state] },
+			     1);
+}
+
+static void write_bytes(const struct tls_counts *counts, struct metric_writer *writer)
+{
+	static const char *const reasons[TLS_LOST_REASONS] = {
+		[TLS_LOST_UNBOUND] = "no_socket",
+		[TLS_LOST_SOCKETS_FULL] = "sockets_full",
+		[TLS_LOST_PREEMPTED] = "preempted",
+	};
+
+	metric_write(writer, &bytes_metric, ENTITY_NONE, (const char *const[]){ "true", "" },
+		     (double)__atomic_load_n(&counts->bytes, __ATOMIC_RELAXED));
+	for (int i = 0; i < TLS_LOST_REASONS; i++)
+		metric_write(writer, &bytes_metric, ENTITY_NONE,
+			     (const char *const[]){ "false", reasons[i] },
+			     (double)__atomic_load_n(&counts->lost_bytes[i], __ATOMIC_RELAXED));
+}
+
+static int tls_collect(struct probe *probe, struct metric_writer *writer)
+{
+	const struct tls_state *state = probe_data(probe);
+
+	write_libraries(state, writer);
+	write_bytes(state->counts, writer);
+	probe_report_events(probe, __atomic_load_n(&state->counts->calls, __ATOMIC_RELAXED));
+	return 0;
+}
+
+static void tls_destroy(struct probe *probe)
+{
+	struct tls_state *state = probe_data(probe);
+
+	if (state->counts)
+		leave_sockets(probe, state);
+	tls_libraries_free(state->libraries);
+	free(state);
+}
+
+const struct probe_desc probe_tls = {
+	.name = "tls",
+	.help = "The plain text of TLS, from the calls of OpenSSL and GnuTLS: requests within it are told like others",
+	.open = tls_open,
+	.close = tls_close,
+	.hooks = hooks,
+	.metrics = metrics,
+	.configure = tls_configure,
+	.prepare = tls_prepare,
+	.start = tls_start,
+	.collect = tls_collect,
+	.destroy = tls_destroy,
+	.pause = tls_pause,
+	.resume = tls_resume,
+	.economy = { .value = 1, .by_trap = true, .typical_ns = 1000 },
+	.watch = tls_watch,
+	.lender = &probe_requests,
+	.borrowed = borrowed,
+};
