@@ -521,7 +521,7 @@ bool probe_sockets(const struct probe *probe, uint64_t *ret_sockets)
 {
 	if (!probe_is_running(probe) || !probe->counts_sockets)
 		return false;
-	*ret_sockets = probe->sockets;
+	*ret_sockets += probe->sockets;
 	return true;
 }
 

@@ -101,7 +101,7 @@ void probe_each_map(struct probe *probe,
 		    void (*callback)(void *context, const char *map, const struct map_shape *shape,
 				     uint64_t bytes),
 		    void *context);
-/* False when the probe does not count sockets: see probe_report_sockets(). */
+/* Adds them. False when the probe does not count sockets: see probe_report_sockets(). */
 bool probe_sockets(const struct probe *probe, uint64_t *ret_sockets);
 uint64_t probe_own_memory(const struct probe *probe); /* see probe_report_memory() */
 

@@ -25,6 +25,7 @@
 #include "requests_names.bpf.h"
 #include "requests_sample.bpf.h"
 #include "requests_streams.bpf.h"
+#include "requests_unix.bpf.h"
 #include "requests_unseen.bpf.h"
 #include "requests_waits.bpf.h"
 
@@ -49,19 +50,24 @@ static __always_inline struct connection *connection_new(struct sock *sk, __u32 
 {
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 attempts_midway = ATTEMPTS_MIDWAY;
 	struct connection *connection;
 	bool is_new;
 
-	if (!tcp)
-		return NULL;
-	is_new = is_first_call(tcp, size, is_send);
+	if (tcp) {
+		is_new = is_first_call(tcp, size, is_send);
+	} else {
+		is_new = !is_older_unix(sk);
+		attempts_midway = ATTEMPTS_MIDWAY_UNIX;
+	}
 	connection = bpf_sk_storage_get(&connections, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!connection) {
 		count_loss(LOSS_NO_SOCKET_STATE);
 		return NULL;
 	}
-	connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
-	connection->attempts_left = is_new ? ATTEMPTS_NEW : ATTEMPTS_MIDWAY;
+	if (tcp)
+		connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
+	connection->attempts_left = is_new ? ATTEMPTS_NEW : attempts_midway;
 	connection->midway = !is_new;
 	connection->response.is_response = 1;
 	connection->role = ROLE_UNDECIDED;
@@ -126,7 +132,7 @@ static __always_inline bool moved_within_tls(struct connection *connection, __u3
 		ignore(connection);
 		connection->encrypted = 1;
 	}
-	return tls_socket_moved(data->sk, tcp_clock_ns(data->sk), true) != TLS_BY_RECORDS;
+	return tls_socket_moved(data->sk, socket_clock_ns(data->sk), true) != TLS_BY_RECORDS;
 }
 
 static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
@@ -136,10 +142,10 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	struct work *work;
 	struct budget_lane *lane;
 	__u32 weight;
-	bool is_new = false, in_body = false;
+	bool is_new = false, in_body = false, tcp = is_tcp(sk);
 	__u8 is_lost = LOST_NOT;
 
-	if (!is_tcp(sk)) {
+	if (!tcp && !is_unix_stream(sk)) {
 		datagram_moved(sk, size, is_send, readable);
 		return;
 	}
@@ -162,16 +168,17 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	}
 	if (weight && connection->turn == TURN_OVER) {
 		sample_joins(connection);
-		connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
+		if (tcp)
+			connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
 	}
-	if (connection->role != ROLE_IGNORED)
+	if (tcp && connection->role != ROLE_IGNORED)
 		find_unseen(sk, connection, size, is_send, weight);
 	in_body = !is_send && connection->request.phase == HTTP1_BODY;
 	if (connection->role < ROLE_IGNORED) {
 		work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 		if (!work)
 			return;
-		work->now_ns = tcp_clock_ns(sk);
+		work->now_ns = socket_clock_ns(sk);
 		work->sk = (__u64)sk;
 		work->weight = weight;
 		is_lost = http1_moved(connection, work, size, is_send, &data);
@@ -230,29 +237,49 @@ static __always_inline void waited_for_end(struct sock *sk)
 		waited_for(sk, connection);
 }
 
+/* This end of a unix socket has noticed that the other one says no more, or is gone. */
+static __always_inline void unix_over(struct sock *sk)
+{
+	bool is_gone = sk->sk_shutdown == SHUTDOWN_MASK;
+	struct sock *peer = unix_peer(sk);
+
+	response_over(sk, is_gone ? CLOSED : RECEIVED_ALL);
+	if (peer)
+		response_over(peer, is_gone ? CLOSED : SENT_ALL);
+}
+
+/* A call that moved nothing: of a stream it may tell its end. */
+static __always_inline void nothing_moved(struct sock *sk, int ret)
+{
+	step_vector(sk, ret);
+	if (!(sk->sk_shutdown & RCV_SHUTDOWN))
+		return;
+	if (is_unix_stream(sk)) {
+		if (ret == 0 || ret == -EPIPE || ret == -ECONNRESET)
+			unix_over(sk);
+	} else if (is_tcp(sk) && ret == 0) {
+		waited_for_end(sk);
+		read_over(sk);
+		response_over(sk, RECEIVED_ALL);
+	}
+}
+
 static __always_inline void sent(struct sock *sk, int ret)
 {
 	if (ret > 0)
 		data_moved(sk, ret, true, true);
 	else
-		step_vector(sk, ret);
+		nothing_moved(sk, ret);
 }
 
 static __always_inline void received(struct sock *sk, int ret, int flags)
 {
-	if (ret < 0 || (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE))) {
+	if (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE))
 		step_vector(sk, ret);
-		return;
-	}
-	if (ret > 0)
+	else if (ret > 0)
 		data_moved(sk, ret, false, !(flags & MSG_TRUNC));
-	else if (!is_tcp(sk))
-		step_vector(sk, ret);
-	else if (sk->sk_shutdown & RCV_SHUTDOWN) {
-		waited_for_end(sk);
-		read_over(sk);
-		response_over(sk, RECEIVED_ALL);
-	}
+	else
+		nothing_moved(sk, ret);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -333,7 +360,6 @@ int BPF_PROG(requests_splice, struct sock *sk)
 #define TCP_FIN_WAIT1 4
 #define TCP_CLOSE     7
 #define TCP_LAST_ACK  9
-#define SHUTDOWN_MASK 3
 
 /* Given up: a connection refused, or unreachable, ends in an interrupt, and who waited for it is not known. */
 static __always_inline void connecting_over(struct sock *sk)
@@ -382,7 +408,7 @@ static __always_inline void note_connection(struct sock *sk, struct connection *
 	__u8 n = connection->tail - connection->head;
 
 	if (connection->role > ROLE_CLIENT || !n || n > PENDING_MAX ||
-	    (sk && is_read_unseen(sk, connection, n)))
+	    (sk && is_tcp(sk) && is_read_unseen(sk, connection, n)))
 		return;
 	if (entity >= settings.max_entities)
 		entity = ENTITY_OTHER;
@@ -411,6 +437,7 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection)
 		return 0;
+	shared.unix_sockets += sk->__sk_common.skc_family == AF_UNIX;
 	if (connection->role != ROLE_STREAM) {
 		note_connection(sk, connection);
 		return 0;

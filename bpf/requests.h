@@ -91,6 +91,7 @@ struct requests_shared {
 	__u64 downstream_generation; /* the same of those in slow_requests.h, which threads remember */
 	/* A request that takes so long is told of (slow_requests.h), by role; 0: none is. Set by the user side. */
 	__u64 slow_ns[REQUESTS_ROLES];
+	__u64 unix_sockets; /* with a state here, as the last iterator pass found them */
 	__u64 unseen; /* times that bytes had been read unseen, see requests_unseen.bpf.h */
 	__u64 tls; /* plain text comes of TLS libraries: bpf/tls.bpf.c is there; set by the user side */
 	__u64 streams; /* connections so far that speak something else than HTTP/1: the last one's number */
@@ -106,7 +107,7 @@ struct requests_settings {
 	__u32 shared; /* lanes are shared between CPUs */
 	__u32 max_entities;
 	__u32 downstreams; /* rows, per lane: whom requests waited for */
-	__u32 pad;
+	__u32 unix_sockets; /* whether these are looked at */
 	/* of streams.h */
 	__u32 exchange_rows; /* per lane; of these, the first ones are "other", by protocol and role */
 	__u32 capture_bytes; /* copied at most from the beginning of a call */

@@ -18,8 +18,9 @@
 #define CONNECTION_LINE 96 /* bytes kept of a request line; a multiple of 8 */
 
 /* How often to look for the start of a request before taking a connection for something else. */
-#define ATTEMPTS_NEW	2
-#define ATTEMPTS_MIDWAY 1000 /* it may be in the middle of a long body */
+#define ATTEMPTS_NEW	     2
+#define ATTEMPTS_MIDWAY_UNIX 16 /* most of these speak something else */
+#define ATTEMPTS_MIDWAY	     1000 /* it may be in the middle of a long body */
 
 enum connection_role {
 	ROLE_SERVER = REQUESTS_SERVER,
@@ -155,15 +156,20 @@ static __always_inline bool find_entity(struct connection *connection)
 	return true;
 }
 
-#define IPPROTO_TCP  6
-#define IPPROTO_UDP  17
-#define AF_INET	     2
-#define AF_INET6     10
-#define RCV_SHUTDOWN 1
-#define MSG_OOB	     0x1
-#define MSG_PEEK     0x2
-#define MSG_TRUNC    0x20
-#define MSG_ERRQUEUE 0x2000
+#define IPPROTO_TCP   6
+#define IPPROTO_UDP   17
+#define AF_UNIX	      1
+#define AF_INET	      2
+#define AF_INET6      10
+#define SOCK_STREAM   1
+#define RCV_SHUTDOWN  1
+#define SHUTDOWN_MASK 3
+#define EPIPE	      32
+#define ECONNRESET    104
+#define MSG_OOB	      0x1
+#define MSG_PEEK      0x2
+#define MSG_TRUNC     0x20
+#define MSG_ERRQUEUE  0x2000
 
 static __always_inline bool is_internet(const struct sock *sk)
 {
@@ -175,6 +181,18 @@ static __always_inline bool is_internet(const struct sock *sk)
 static __always_inline bool is_tcp(const struct sock *sk)
 {
 	return is_internet(sk) && sk->sk_protocol == IPPROTO_TCP;
+}
+
+static __always_inline bool is_unix_stream(const struct sock *sk)
+{
+	return sk->__sk_common.skc_family == AF_UNIX && sk->sk_type == SOCK_STREAM &&
+	       settings.unix_sockets;
+}
+
+/* Of the last segment; where there are none, now. */
+static __always_inline __u64 socket_clock_ns(struct sock *sk)
+{
+	return is_internet(sk) ? tcp_clock_ns(sk) : bpf_ktime_get_ns();
 }
 
 #endif

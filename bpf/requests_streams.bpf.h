@@ -117,7 +117,7 @@ static __always_inline void stream_moved(struct connection *connection, __u32 si
 			return;
 		}
 	}
-	work->now_ns = tcp_clock_ns(data->sk);
+	work->now_ns = socket_clock_ns(data->sk);
 	if (shared.tls && stream->protocol == PREFIX_TLS) {
 		switch (tls_socket_moved(data->sk, work->now_ns,
 					 connection->midway || stream->began_ns)) {

@@ -78,6 +78,8 @@ static __always_inline void describe_socket(struct slow_request *slow, const str
 {
 	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
 
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
+		return; /* no addresses: all zeroes */
 	slow->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	slow->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)

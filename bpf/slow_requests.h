@@ -62,7 +62,8 @@ struct slow_request {
 		__u64 ns;
 		struct downstream_name name;
 	} downstreams[TASK_DOWNSTREAMS - 1];
-	__u8 local_address[16], peer_address[16]; /* IPv4 ones mapped into IPv6 */
+	/* IPv4 ones mapped into IPv6; all zero, as are the ports: unix sockets */
+	__u8 local_address[16], peer_address[16];
 	__u16 local_port, peer_port;
 	__u16 status; /* 0: no response */
 	__u8 method; /* enum http1_method */

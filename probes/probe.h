@@ -168,7 +168,7 @@ void probe_degrade(struct probe *probe, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* For leadline_probe_events_total: kernel events aggregated so far, as the probe can derive it. */
 void probe_report_events(struct probe *probe, uint64_t total);
-/* For leadline_memory_bound_bytes: TCP sockets with storage, as last counted. */
+/* For leadline_memory_bound_bytes: sockets with storage that no other probe counts, as last counted. */
 void probe_report_sockets(struct probe *probe, uint64_t n);
 /* For the same: the most that the probe's own tables of now may take in the process. */
 void probe_report_memory(struct probe *probe, uint64_t bytes);

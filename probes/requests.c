@@ -62,6 +62,13 @@ static const struct hook hooks[] = {
 		},
 	},
 	{
+		.name = "older unix sockets",
+		.provides = "which connections over unix sockets are older than the agent",
+		.alternatives = {
+			{ "requests_older_unix", HOOK_ITER, "unix", 0 },
+		},
+	},
+	{
 		.name = "close",
 		.provides = "responses that end with the connection, and requests without response",
 		.alternatives = {
@@ -108,6 +115,12 @@ static const struct option_desc options[] = {
 		.fallback = REQUESTS_ALL_PROTOCOLS,
 		.check = requests_check_protocols,
 		.help = "other protocols than HTTP/1 to look for, separated by blanks",
+	},
+	{
+		.key = "unix_sockets",
+		.type = OPTION_BOOL,
+		.fallback = "true",
+		.help = "whether connections over unix stream sockets are looked at, as those over TCP are",
 	},
 	{
 		.key = "capture_bytes",
@@ -492,6 +505,7 @@ static int requests_configure(struct probe *probe)
 	settings->shared = tables->lanes < probe_cpus(probe);
 	settings->rows = tables->rows;
 	settings->max_entities = tables->entities;
+	settings->unix_sockets = probe_option_bool(probe, "unix_sockets");
 	settings->downstreams = state->waits.downstreams;
 	requests_set_bounds(settings);
 
@@ -554,6 +568,14 @@ static int requests_prepare(struct probe *probe)
 	return err ? err : requests_protocols_prepare(state->protocols);
 }
 
+static int requests_start(struct probe *probe)
+{
+	if (!probe_option_bool(probe, "unix_sockets") ||
+	    !probe_hook_attached(probe, "older unix sockets"))
+		return 0;
+	return probe_run_iterator(probe, "requests_older_unix");
+}
+
 /* Counts what is in flight. Returns when, or 0 when it could not. */
 static uint64_t find_in_flight(struct probe *probe, const struct requests_state *state)
 {
@@ -564,10 +586,12 @@ static uint64_t find_in_flight(struct probe *probe, const struct requests_state 
 	for (unsigned entity = 0; entity < tables->entities; entity++)
 		memset(tables->in_flight[entity].count, 0,
 		       sizeof(*tables->in_flight) - offsetof(struct requests_in_flight, count));
+	__atomic_store_n(&state->shared->unix_sockets, 0, __ATOMIC_RELAXED);
 	if (probe_run_map_iterator(probe, "requests_pass", "connections") ||
 	    (load(&state->shared->tls) &&
 	     probe_run_map_iterator(probe, "requests_tls_pass", "tls_sockets")))
 		return 0;
+	probe_report_sockets(probe, load(&state->shared->unix_sockets));
 	return clock_ns();
 }
 
@@ -667,6 +691,7 @@ const struct probe_desc probe_requests = {
 	.options = options,
 	.configure = requests_configure,
 	.prepare = requests_prepare,
+	.start = requests_start,
 	.on_event = requests_on_event,
 	.collect = requests_collect,
 	.forget_entity = requests_forget_entity,

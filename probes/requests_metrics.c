@@ -90,7 +90,7 @@ const struct metric_desc requests_oldest_metric = {
 
 const struct metric_desc requests_bytes_metric = {
 	.name = "leadline_socket_bytes_total",
-	.help = "Bytes through TCP sockets, and of names over UDP, by protocol, and whether they could be told apart into messages: if not, why. Of TLS the plain text, where it is to be had",
+	.help = "Bytes through TCP and unix stream sockets, and of names over UDP, by protocol, and whether they could be told apart into messages: if not, why. Of TLS the plain text, where it is to be had",
 	.kind = METRIC_COUNTER,
 	.per_entity = true,
 	.labels = { "protocol", "parsed", "reason" },

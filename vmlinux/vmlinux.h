@@ -83,6 +83,7 @@ enum {
 enum bpf_func_id {
 	BPF_FUNC_get_func_ret = 184, /* to ask whether there is such a helper */
 	BPF_FUNC_loop = 181,
+	BPF_FUNC_skc_to_unix_sock = 178,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -300,11 +301,16 @@ struct sock {
 	struct sock_common __sk_common;
 	atomic_t sk_drops;
 	int sk_err;
+	u16 sk_type;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
 	struct socket *sk_socket;
+};
+
+struct unix_sock {
+	struct sock *peer;
 };
 
 struct socket {
@@ -401,6 +407,10 @@ struct bpf_iter__task_file {
 	struct task_struct *task;
 	u32 fd;
 	struct file *file;
+};
+struct bpf_iter__unix {
+	struct bpf_iter_meta *meta;
+	struct unix_sock *unix_sk;
 };
 struct bpf_map;
 struct bpf_iter__bpf_map_elem {

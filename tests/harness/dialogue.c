@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* TCP conversations of workloads; see dialogue.h. */
+/* Conversations of workloads; see dialogue.h. */
 #include <arpa/inet.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include "tests/harness/dialogue.h"
 #include "tests/harness/harness.h"
 
@@ -9,42 +11,62 @@ union address {
 	struct sockaddr any;
 	struct sockaddr_in v4;
 	struct sockaddr_in6 v6;
+	struct sockaddr_un local;
 };
 
-static union address loopback(int family, int port)
-{
-	union address address = {};
+/*
+ * The kernel names unix sockets that ask for it: a zero, and a number in five hexadecimal digits, which is the port then. Port 0 asks
+ * for one.
+ */
+#define UNIX_NAME 6
 
-	address.any.sa_family = (sa_family_t)family;
-	if (family == AF_INET) {
-		address.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-		address.v4.sin_port = htons((uint16_t)port);
-	} else {
-		address.v6.sin6_addr = in6addr_loopback;
-		address.v6.sin6_port = htons((uint16_t)port);
+static socklen_t loopback(union address *address, int family, int port)
+{
+	*address = (union address){ .any.sa_family = (sa_family_t)family };
+	if (family == AF_UNIX) {
+		snprintf(address->local.sun_path + 1, UNIX_NAME, "%05x", (unsigned)port & 0xfffff);
+		return (socklen_t)offsetof(struct sockaddr_un, sun_path) + (port ? UNIX_NAME : 0);
 	}
-	return address;
+	if (family == AF_INET) {
+		address->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		address->v4.sin_port = htons((uint16_t)port);
+		return sizeof(address->v4);
+	}
+	address->v6.sin6_addr = in6addr_loopback;
+	address->v6.sin6_port = htons((uint16_t)port);
+	return sizeof(address->v6);
+}
+
+static int port_of(const union address *address)
+{
+	if (address->any.sa_family == AF_UNIX)
+		return (int)strtol(address->local.sun_path + 1, NULL, 16);
+	return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port
+						       : address->v6.sin6_port);
 }
 
 int listen_on_loopback(int family, int *ret_port)
 {
 	int listener = (int)MUST(socket(family, SOCK_STREAM, 0));
-	union address address = loopback(family, 0);
-	socklen_t size = sizeof(address);
+	union address address;
+	socklen_t size = loopback(&address, family, 0);
 
-	MUST(bind(listener, &address.any, sizeof(address)));
+	MUST(bind(listener, &address.any, size));
 	MUST(listen(listener, 512));
+	size = sizeof(address) - 1; /* the name stays terminated */
+	memset(&address, 0, sizeof(address));
 	MUST(getsockname(listener, &address.any, &size));
-	*ret_port = ntohs(family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+	*ret_port = port_of(&address);
 	return listener;
 }
 
 int connect_to_loopback(int family, int port)
 {
 	int s = (int)MUST(socket(family, SOCK_STREAM, 0));
-	union address address = loopback(family, port);
+	union address address;
+	socklen_t size = loopback(&address, family, port);
 
-	MUST(connect(s, &address.any, sizeof(address)));
+	MUST(connect(s, &address.any, size));
 	return s;
 }
 
@@ -95,8 +117,9 @@ void close_with_reset(int s)
 int try_to_connect(int port)
 {
 	int s = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
-	union address address = loopback(AF_INET, port);
-	int result = connect(s, &address.any, sizeof(address)) ? -errno : 0;
+	union address address;
+	socklen_t size = loopback(&address, AF_INET, port);
+	int result = connect(s, &address.any, size) ? -errno : 0;
 
 	close(s);
 	return result;

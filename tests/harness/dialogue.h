@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TCP conversations of workloads: a server and a client, each an entity of its own, and what they say. The functions
+ * Conversations of workloads over TCP or unix sockets: a server and a client, each an entity of its own, and what they say. The functions
  * on sockets run in a workload child: a mistake there ends it with a message.
  */
 #ifndef LEADLINE_TESTS_DIALOGUE_H
@@ -26,7 +26,7 @@
 		must_result;                                                                       \
 	})
 
-/* Listens on a free port of the loopback, AF_INET or AF_INET6. */
+/* Listens on a free port of the loopback, AF_INET or AF_INET6, or on a unix socket of a free name, AF_UNIX, which is a number, too. */
 int listen_on_loopback(int family, int *ret_port);
 int connect_to_loopback(int family, int port);
 /* The same without insisting: 0 or -errno, the socket closed either way. */

@@ -95,7 +95,8 @@ struct server *redis_start(void)
 	server_start(server, "redis",
 		     (const char *const[]){ "redis-server", "--port", text_of(server->port),
 					    "--bind", "127.0.0.1", "--save", "", "--dir",
-					    server->directory, NULL });
+					    server->directory, "--unixsocket",
+					    joined(server->directory, "/socket"), NULL });
 	return server;
 }
 

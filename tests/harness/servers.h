@@ -17,8 +17,9 @@ struct server {
 	const char *log;
 };
 
-struct server *redis_start(void);
-struct server *postgresql_start(void); /* trusts everybody; user and database "postgres" */
+struct server *redis_start(void); /* listens on the unix socket `socket` in its directory, too */
+struct server *postgresql_start(
+	void); /* trusts everybody; user and database "postgres"; its unix sockets are in its directory */
 /* Path of one of its programs; what is on PATH is a script that looks for the version. */
 const char *postgresql_program(const char *name);
 struct server *mariadb_start(void); /* the same; user "root", database "test" */

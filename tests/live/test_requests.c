@@ -270,8 +270,11 @@ static void send_in_manner(int s, const char *text)
 		MUST(move_messages(s, pieces, true));
 		break;
 	case WITHOUT_COPY:
-		MUST(setsockopt(s, SOL_SOCKET, SO_ZEROCOPY, &(int){ 1 }, sizeof(int)));
-		MUST(send(s, text, size, MSG_ZEROCOPY));
+		/* unix sockets know no such thing */
+		if (setsockopt(s, SOL_SOCKET, SO_ZEROCOPY, &(int){ 1 }, sizeof(int)))
+			MUST(send(s, text, size, 0));
+		else
+			MUST(send(s, text, size, MSG_ZEROCOPY));
 		break;
 	default:
 		MUST(sendmsg(s, &message, 0));
@@ -349,7 +352,7 @@ static void ask_exchanges(int s)
 	close(s);
 }
 
-static void every_way_to_send_and_receive(void **state)
+static void every_way_to_send_and_receive(int family)
 {
 	static const struct {
 		const char *method, *status, *server_error, *client_error;
@@ -364,7 +367,7 @@ static void every_way_to_send_and_receive(void **state)
 	struct leadline *leadline = requests_agent_start();
 
 	for (manner = WHOLE; manner < MANNERS; manner++) {
-		struct dialogue dialogue = { .family = manner % 2 ? AF_INET6 : AF_INET,
+		struct dialogue dialogue = { .family = family,
 					     .connections = 7,
 					     .server = answer_exchanges,
 					     .client = ask_exchanges };
@@ -393,6 +396,18 @@ static void every_way_to_send_and_receive(void **state)
 		requests_expect_nothing_lost(page);
 		page_free(page);
 	}
+}
+
+static void every_way_over_tcp(void **state)
+{
+	every_way_to_send_and_receive(AF_INET);
+	every_way_to_send_and_receive(AF_INET6);
+	(void)state;
+}
+
+static void every_way_over_unix_sockets(void **state)
+{
+	every_way_to_send_and_receive(AF_UNIX);
 	(void)state;
 }
 
@@ -530,7 +545,7 @@ static double with_error(const struct page *page, const char *metric, const char
 	return metric_histogram(page, metric, "comm", comm, "error_type", error, NULL).count;
 }
 
-static void how_connections_end(void **state)
+static void how_they_end(int family)
 {
 	static const struct {
 		void (*server)(int s);
@@ -543,7 +558,7 @@ static void how_connections_end(void **state)
 	struct leadline *leadline = requests_agent_start();
 
 	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-		struct dialogue dialogue = { .family = AF_INET,
+		struct dialogue dialogue = { .family = family,
 					     .connections = 13,
 					     .server = endings[i].server,
 					     .client = ask_until_close };
@@ -557,6 +572,17 @@ static void how_connections_end(void **state)
 		requests_expect_nothing_lost(page);
 		page_free(page);
 	}
+}
+
+static void how_connections_end(void **state)
+{
+	how_they_end(AF_INET);
+	(void)state;
+}
+
+static void how_unix_connections_end(void **state)
+{
+	how_they_end(AF_UNIX);
 	(void)state;
 }
 
@@ -766,19 +792,64 @@ static void requests_in_flight_and_their_age(void **state)
 	(void)state;
 }
 
+/* ---- older than the agent ---- */
+
+#define LATER 7
+
+static int talk_before_and_after(void *argument, void *shared)
+{
+	int family = *(const int *)argument, port, listener = listen_on_loopback(family, &port);
+	int client = connect_to_loopback(family, port);
+	int server = (int)MUST(accept(listener, NULL, NULL));
+
+	for (int i = 0; i <= LATER; i++) {
+		send_text(client, "GET / HTTP/1.1\r\n\r\n");
+		receive_message(server, 0);
+		send_text(server, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+		receive_message(client, 2);
+		if (i == 0)
+			await_step();
+	}
+	(void)shared;
+	return 0;
+}
+
+static void connections_older_than_the_agent(void **state)
+{
+	static const int families[] = { AF_INET, AF_UNIX };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct workload *workload = steps_start("older", talk_before_and_after,
+							(void *)(uintptr_t)&families[i]);
+		struct leadline *leadline = requests_agent_start();
+		struct page *page;
+
+		steps_finish(workload);
+		page = leadline_scrape(leadline);
+		expect_requests(page, SERVER, workload->comm, "GET", "200", LATER);
+		expect_requests(page, CLIENT, workload->comm, "GET", "200", LATER);
+		requests_expect_nothing_lost(page);
+		page_free(page);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(nginx_and_curl),
 		HARNESS_TEST(nginx_and_curl_over_ipv6),
 		HARNESS_TEST(pipelined_by_wrk),
-		HARNESS_TEST(every_way_to_send_and_receive),
+		HARNESS_TEST(every_way_over_tcp),
+		HARNESS_TEST(every_way_over_unix_sockets),
 		HARNESS_TEST(durations_of_a_server_that_sleeps),
 		HARNESS_TEST(how_connections_end),
+		HARNESS_TEST(how_unix_connections_end),
 		HARNESS_TEST(other_protocols_are_bytes),
 		HARNESS_TEST(unreadable_response),
 		HARNESS_TEST(too_many_chunks_in_one_call),
 		HARNESS_TEST(requests_in_flight_and_their_age),
+		HARNESS_TEST(connections_older_than_the_agent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,12 +131,12 @@ static void ask(int s)
 	close(s);
 }
 
-static void every_turn_is_an_exchange(void **state)
+static void every_turn(const int families[2])
 {
 	struct leadline *leadline = requests_agent_start();
 
 	for (size_t i = 0; i < sizeof(talks) / sizeof(talks[0]); i++) {
-		struct dialogue dialogue = { .family = i % 2 ? AF_INET6 : AF_INET,
+		struct dialogue dialogue = { .family = families[i % 2],
 					     .connections = CONNECTIONS,
 					     .server = serve,
 					     .client = ask };
@@ -156,6 +156,17 @@ static void every_turn_is_an_exchange(void **state)
 		requests_expect_nothing_lost(page);
 		page_free(page);
 	}
+}
+
+static void every_turn_is_an_exchange(void **state)
+{
+	every_turn((const int[]){ AF_INET, AF_INET6 });
+	(void)state;
+}
+
+static void every_turn_over_unix_sockets(void **state)
+{
+	every_turn((const int[]){ AF_UNIX, AF_UNIX });
 	(void)state;
 }
 
@@ -293,6 +304,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(every_turn_is_an_exchange),
+		HARNESS_TEST(every_turn_over_unix_sockets),
 		HARNESS_TEST(a_full_ring_loses_only_detail),
 		HARNESS_TEST(what_waits_for_an_answer_is_in_flight),
 		HARNESS_TEST(what_is_not_wanted_is_unknown),
