@@ -2,13 +2,13 @@
 /* Costs measured on the spot; see budget_measure.h. */
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "agent/budget_measure.h"
 #include "agent/log.h"
+#include "agent/uprobes.h"
 #include "floor.skel.h"
 #include "trap.skel.h"
 
@@ -96,34 +96,6 @@ struct budget_floor budget_measure_floor(bool is_needed)
 #define TRAP_CALLS   40
 #define TYPICAL_TRAP 2000.0
 
-/* What a trap is set at: nothing else calls it. */
-__attribute__((noinline)) static int trapped(int n)
-{
-	__asm__ volatile("" : "+r"(n));
-	return n + 1;
-}
-
-/* Where in this program's file a function is. */
-struct place {
-	uintptr_t address;
-	uint64_t offset; /* 0: not found */
-};
-
-static int find_place(struct dl_phdr_info *info, size_t size, void *context)
-{
-	struct place *place = context;
-
-	(void)size;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-		uintptr_t at = place->address - info->dlpi_addr - header->p_vaddr;
-
-		if (header->p_type == PT_LOAD && at < header->p_filesz)
-			place->offset = at + header->p_offset;
-	}
-	return 1; /* the program itself comes first */
-}
-
 static double measure_trapped(void)
 {
 	double ns[TRAP_CALLS];
@@ -132,7 +104,7 @@ static double measure_trapped(void)
 	for (int i = 0; i < TRAP_CALLS; i++) {
 		uint64_t began_ns = log_clock_ns();
 
-		n = trapped(n);
+		n = uprobes_trapped(n);
 		ns[i] = (double)(log_clock_ns() - began_ns);
 	}
 	return budget_median(ns, TRAP_CALLS);
@@ -148,18 +120,17 @@ static struct bpf_link *attach_trap(const struct bpf_program *program, uint64_t 
 
 double budget_measure_trap(void)
 {
-	struct place place = { .address = (uintptr_t)trapped };
+	uint64_t offset = uprobes_trapped_offset();
 	struct trap_bpf *skeleton = trap_bpf__open_and_load();
 	struct bpf_link *at_return, *at_entry;
 	double with = 0, without = measure_trapped();
 
-	dl_iterate_phdr(find_place, &place);
-	if (!skeleton || !place.offset) {
+	if (!skeleton || !offset) {
 		trap_bpf__destroy(skeleton);
 		return TYPICAL_TRAP;
 	}
-	at_return = attach_trap(skeleton->progs.trap, place.offset, true);
-	at_entry = attach_trap(skeleton->progs.trap, place.offset, false);
+	at_return = attach_trap(skeleton->progs.trap, offset, true);
+	at_entry = attach_trap(skeleton->progs.trap, offset, false);
 	if (at_return && at_entry)
 		with = measure_trapped();
 	bpf_link__destroy(at_return);

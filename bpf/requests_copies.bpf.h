@@ -129,6 +129,7 @@ static __always_inline void fill_event(struct stream_event *event, struct stream
 	event->tid = id;
 	event->flags = (from_client ? STREAM_FROM_CLIENT : 0) |
 		       (stream->midway ? STREAM_MIDWAY : 0) |
+		       (stream->encrypted ? STREAM_ENCRYPTED : 0) |
 		       (stream->sequence[0] | stream->sequence[1] ? 0 : STREAM_BEGINS);
 	event->sequence = stream->sequence[from_client & 1]++;
 	event->kind = STREAM_DATA;

@@ -33,7 +33,8 @@ struct stream {
 	__u32 phase; /* enum stream_phase */
 	__u8 role; /* enum requests_role */
 	__u8 protocol; /* enum prefix_protocol */
-	__u8 midway;
+	__u8 midway : 1;
+	__u8 encrypted : 1; /* it is within TLS */
 	__u8 calls; /* so far, up to STARTTLS_CALLS */
 	struct tls_records tls;
 	struct http2_frames frames[2]; /* from the server, from the client */

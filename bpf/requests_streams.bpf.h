@@ -81,6 +81,7 @@ static __always_inline void stream_call(struct stream *stream, struct connection
 
 	if (is_new)
 		stream->midway = connection->midway;
+	stream->encrypted = connection->encrypted;
 	work->from_client = is_send == (stream->role == REQUESTS_CLIENT);
 	if (connection->entity_epoch != epoch) {
 		connection->entity_epoch = epoch;

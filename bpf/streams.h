@@ -47,6 +47,7 @@ enum stream_event_flag {
 	STREAM_MIDWAY = 2, /* the connection's beginning was not seen */
 	STREAM_BEGINS = 4, /* the first event of its connection */
 	STREAM_IN_PIECES = 8, /* head_size bytes follow, and are pieces: lib/stream_piece.h */
+	STREAM_ENCRYPTED = 16, /* this is the plain text of a connection within TLS */
 };
 
 /* One call; head_size and tail_size bytes follow. */

@@ -210,6 +210,11 @@ struct bpf_link;
 int probe_attach_uprobe(struct probe *probe, const char *program, const char *path, uint64_t offset,
 			bool at_return, struct bpf_link **ret_link);
 void probe_detach_uprobe(struct bpf_link *link); /* NULL is fine */
+/*
+ * Tries a return hook out in a process of its own that is confined by seccomp. Where the kernel makes a system call of it (since 6.11,
+ * ff474a78cef5) that such filters see (until 6.14, cf6cb56ef244), it is killed: -EOPNOTSUPP. 0, or -errno when it could not be tried.
+ */
+int probe_check_return_hooks(struct probe *probe, const char *program);
 
 /* Labels of an entity, e.g. for a log line: five strings, never NULL, valid until the next collection. */
 const char *const *probe_entity_labels(struct probe *probe, uint32_t entity);

@@ -19,7 +19,8 @@ struct key_head {
 	const struct protocol *protocol;
 	uint32_t entity;
 	uint16_t role;
-	uint16_t is_error;
+	uint8_t is_error;
+	uint8_t is_encrypted; /* where a label tells */
 };
 #define KEY_SIZE (sizeof(struct key_head) + 3 * PROTOCOL_TEXT_SIZE)
 
@@ -36,7 +37,7 @@ struct call_series {
 /* How many series one entity has in one role of one protocol. */
 struct owner {
 	UT_hash_handle hh;
-	struct key_head head; /* never an error */
+	struct key_head head; /* never an error, nor encrypted */
 	unsigned n_series;
 	struct path_table *routes; /* of HTTP; NULL: none yet */
 };
@@ -101,7 +102,7 @@ static struct owner *owner_of(struct call_table *table, const struct key_head *o
 	struct key_head head = *of;
 	struct owner *owner;
 
-	head.is_error = 0;
+	head.is_error = head.is_encrypted = 0;
 	HASH_FIND(hh, table->owners, &head, sizeof(head), owner);
 	if (owner)
 		return owner;
@@ -208,6 +209,8 @@ const char *call_table_record(struct call_table *table, uint32_t entity, enum re
 	char route[PATH_TEMPLATE_SIZE];
 	const char *target = call->target;
 
+	if (head.protocol->family == PROTOCOL_HTTP)
+		head.is_encrypted = call->is_encrypted;
 	if (*target && head.protocol->family == PROTOCOL_HTTP)
 		target = route_of(table, &head, call, route);
 	series = series_of(table, &head, call->operation, target, call->status, ROOM_FREELY);
@@ -264,7 +267,7 @@ uint64_t call_table_bound(const struct call_table *table)
 struct call_facts {
 	const struct protocol *protocol;
 	enum requests_role role;
-	bool is_error;
+	bool is_error, is_encrypted;
 	const char *operation, *target, *status;
 };
 
@@ -287,7 +290,7 @@ static void http_labels(const struct call_facts *of, const char **labels)
 	labels[0] = *of->operation ? of->operation : OTHER;
 	labels[1] = is_code ? status : "";
 	labels[2] = !is_error ? "" : *status ? status : OTHER;
-	labels[3] = "http";
+	labels[3] = of->is_encrypted ? "https" : "http";
 	labels[4] = of->target;
 	labels[5] = "2";
 }
@@ -337,6 +340,7 @@ const struct metric_desc *requests_call_labels(const struct protocol *protocol,
 		.protocol = call->inner ? call->inner : protocol,
 		.role = role,
 		.is_error = call->is_error,
+		.is_encrypted = call->is_encrypted,
 		.operation = call->operation,
 		.target = call->target,
 		.status = call->status,
@@ -355,6 +359,7 @@ void call_table_write(struct call_table *table, struct metric_writer *writer)
 			.protocol = series->head.protocol,
 			.role = role,
 			.is_error = series->head.is_error,
+			.is_encrypted = series->head.is_encrypted,
 			.operation = series->operation,
 			.target = series->target,
 			.status = series->status,

@@ -28,6 +28,7 @@ struct connection {
 	uint32_t next_sequence[2]; /* of events: from the server, from the client */
 	bool is_known[2]; /* an event of this direction has come */
 	bool begun_midway;
+	bool is_encrypted; /* within TLS */
 	uint8_t number; /* enum prefix_protocol */
 	uint8_t role;
 };
@@ -184,8 +185,9 @@ static void call_ended(void *context, const struct protocol_call *call)
 	};
 	struct protocol_call named = *call;
 
+	named.is_encrypted = connection->is_encrypted;
 	named.target = call_table_record(streams->calls, connection->entity, connection->role,
-					 connection->protocol, call);
+					 connection->protocol, &named);
 	if (streams->slow)
 		slow_requests_take_call(streams->slow, &place, connection->protocol, &named);
 }
@@ -241,6 +243,7 @@ static struct connection *open_connection(struct streams *streams, const struct 
 	connection->protocol = streams->protocols[event->protocol];
 	connection->begun_midway =
 		(event->flags & STREAM_MIDWAY) || !(event->flags & STREAM_BEGINS);
+	connection->is_encrypted = event->flags & STREAM_ENCRYPTED;
 	connection->decoder = connection->protocol->open(connection->begun_midway);
 	connection->calls = protocol_calls_new(call_ended, connection);
 	if (!connection->decoder || !connection->calls)

@@ -187,6 +187,18 @@ static int tls_configure(struct probe *probe)
 				   sizeof(tls_skeleton(probe)->rodata->settings));
 }
 
+/* They go into all processes that use a library: none may die of that. */
+static int check_return_hooks(struct probe *probe)
+{
+	int err = probe_check_return_hooks(probe, "tls_returned");
+
+	if (err == -EOPNOTSUPP)
+		probe_log(
+			probe, PROBE_ERROR,
+			"this kernel kills processes confined by seccomp when a function of theirs returns that is hooked");
+	return err;
+}
+
 static int tls_prepare(struct probe *probe)
 {
 	struct tls_state *state = probe_data(probe);
@@ -195,7 +207,7 @@ static int tls_prepare(struct probe *probe)
 	if (!state->shared)
 		return -errno;
 	state->counts = probe_rows(probe, "tls_counts");
-	return state->counts ? 0 : -errno;
+	return state->counts ? check_return_hooks(probe) : -errno;
 }
 
 static int tls_start(struct probe *probe)

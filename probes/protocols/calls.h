@@ -14,6 +14,7 @@
 struct protocol_call {
 	const char *operation, *target, *status; /* "" where unknown; printable UTF-8 */
 	bool is_error;
+	bool is_encrypted; /* of a connection within TLS; for whoever feeds the decoder to say */
 	const struct protocol *inner; /* what it has become, or NULL: the connection's */
 	uint64_t start_ns; /* its first byte */
 	uint64_t first_byte_ns; /* of the response; 0: none was seen */

@@ -37,7 +37,7 @@ static struct nginx *nginx_with_tls(const char *version, const char *name, const
 	snprintf(server, sizeof(server),
 		 "ssl_protocols %s; ssl_certificate %s/cert.pem; ssl_certificate_key %s/key.pem;",
 		 version, directory, directory);
-	nginx = nginx_start_with(NULL, "ssl", server);
+	nginx = nginx_start_with(NULL, "ssl http2", server);
 	*ret_unit = server_enclose(nginx->pid, name);
 	return nginx;
 }
@@ -111,10 +111,11 @@ static void nginx_and_curl(void **state)
 		struct page *page;
 
 		wait_hooked(leadline, "libssl.so", 1);
-		shell("%s -sk -o /dev/null 'https://127.0.0.1:%d/?[1-97]'", curl, nginx->port);
+		shell("%s -sk --http1.1 -o /dev/null 'https://127.0.0.1:%d/?[1-97]'", curl,
+		      nginx->port);
 		for (int j = 0; j < 7; j++)
-			shell("%s -sk -o /dev/null 'https://127.0.0.1:%d/status/404'", curl,
-			      nginx->port);
+			shell("%s -sk --http1.1 -o /dev/null 'https://127.0.0.1:%d/status/404'",
+			      curl, nginx->port);
 		page = leadline_scrape(leadline);
 		requests_expect("asked", asked(page, name, "200"), 97);
 		requests_expect("asked in vain", asked(page, name, "404"), 7);
@@ -126,6 +127,33 @@ static void nginx_and_curl(void **state)
 		requests_expect_nothing_lost(page);
 		page_free(page);
 	}
+	(void)state;
+}
+
+/* ---- HTTP/2, decoded by the user side ---- */
+
+static void http2(void **state)
+{
+	struct leadline *leadline = agent_start();
+	const char *unit, *curl = program_renamed("curl", "curl-tls-h2");
+	struct nginx *nginx = nginx_with_tls("TLSv1.3", "nginx-tls-h2", &unit);
+	struct page *page;
+
+	shell("curl --version | grep -qw HTTP2");
+	wait_hooked(leadline, "libssl.so", 1);
+	shell("%s -sk --http2 -o /dev/null 'https://127.0.0.1:%d/?[1-31]'", curl, nginx->port);
+	page = leadline_scrape(leadline);
+	requests_expect("asked", asked(page, "curl-tls-h2", "200"), 31);
+	requests_expect("served", served(page, unit, "200"), 31);
+	requests_expect(
+		"of version 2",
+		metric_histogram(page, SERVER, "unit", unit, "network_protocol_version", "2", NULL)
+			.count,
+		31);
+	expect_no_exchanges(page, "comm", "curl-tls-h2");
+	expect_no_exchanges(page, "unit", unit);
+	requests_expect_nothing_lost(page);
+	page_free(page);
 	(void)state;
 }
 
@@ -350,6 +378,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(nginx_and_curl),
+		HARNESS_TEST(http2),
 		HARNESS_TEST(python_server_and_client),
 		HARNESS_TEST(gnutls_client),
 		HARNESS_TEST(node_is_told_by_its_records),
