@@ -440,7 +440,7 @@ static void compaction_is_a_stall(void **state)
 	stalls = stalls_of(page, workload->comm, "compaction");
 	seconds = ((struct stages *)workload->shared)->seconds;
 	assert_true(stalls.count == populated_zones());
-	assert_between("stalled in compaction", stalls.sum, (is_emulated() ? 0.5 : 0.9) * seconds,
+	assert_between("stalled in compaction", stalls.sum, (is_emulated() ? 0.1 : 0.9) * seconds,
 		       seconds);
 	page_free(page);
 	let_end(workload);
@@ -513,11 +513,11 @@ static void writers_are_made_to_pause(void **state)
 	waited = metric_sum(page, "leadline_cpu_wait_seconds_total", "comm", workload->comm,
 			    "reason", "disk", NULL);
 	/*
-	 * Told before the pause: without the way back to the CPU, which emulated timers make longer, and with half a jiffy
-	 * for the timer's rounding.
+	 * Told before the pause: without the way back to the CPU, and with half a jiffy for the timer's rounding. Emulated
+	 * timers make that way longer, and the pause shorter where jiffies had fallen behind.
 	 */
 	assert_between("paused", paused, is_emulated() ? 0.1 : fmax(0.1, 0.6 * waited),
-		       1.1 * waited);
+		       (is_emulated() ? 3 : 1.1) * waited);
 	assert_true(waited < ((struct stages *)workload->shared)->seconds);
 	page_free(page);
 	let_end(workload);

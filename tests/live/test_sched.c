@@ -334,7 +334,8 @@ static void test_waits_have_their_reason(void **state)
 	for (size_t i = 0; i < N_REASONS; i++) {
 		double waited = wait_seconds(page, workloads[i], reasons[i].reason) - before[i];
 
-		if (waited < 0.95 * REASON_SECONDS)
+		/* what an emulated CPU misses of its host's time may be put down as time in the run queue */
+		if (waited < (is_emulated() ? 0.5 : 0.95) * REASON_SECONDS)
 			test_fail("%s waited %.3f s for %s, expected %d s", workloads[i]->comm,
 				  waited, reasons[i].reason, REASON_SECONDS);
 	}

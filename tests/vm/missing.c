@@ -372,7 +372,7 @@ static void without_a_member(void **state)
 		{ "task_io_accounting", "read_bytes", "memory", "up", "" },
 		{ "task_io_accounting", "write_bytes", "memory", "up", "" },
 		{ "tcp_sock", "tcp_clock_cache", "requests", "up", "" },
-		{ "tcp_sock", "srtt_us", "tcp", "failed", "the kernel refuses its programs" },
+		{ "tcp_sock", "delivered", "tcp", "failed", "the kernel refuses its programs" },
 		{ "sock", "sk_ack_backlog", "network", "failed",
 		  "the kernel refuses its programs" },
 	};
