@@ -53,7 +53,7 @@ VM_PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/vm/*.c))
 ifdef SYSROOT
 VM_ROOT	:= $(abspath $(BUILD)/vm/root)
 VM_PACKAGES := $(filter %-dev,$(APT_BUILD) $(APT_TEST)) busybox-static coreutils curl dash diffutils e2fsprogs findutils fio grep \
-	iproute2 iptables libbpf-tools mawk mount nginx-light procps runc sed util-linux wrk
+	iproute2 iptables libbpf-tools mawk mount nginx-light procps redis-server redis-tools runc sed util-linux wrk
 VM_MACHINE := QEMU=qemu-system-aarch64 CONSOLE=ttyAMA0 FLAVOUR=cloud-arm64 ROOT=$(VM_ROOT) \
 	QEMU_FLAGS='-M virt -cpu cortex-a57 -accel tcg,thread=multi'
 vm-root:

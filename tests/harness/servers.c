@@ -17,7 +17,7 @@ const char *server_enclose(pid_t pid, const char *name)
 static bool is_listened_on(int port)
 {
 	struct output *output = run_shell("ss -tlnH 'sport = :%d'", port);
-	bool is = output->size > 0;
+	bool is = !output->status && output->size > 0;
 
 	output_free(output);
 	return is;

@@ -10,9 +10,10 @@ only=$(sed -n 's/.*leadline_tests=\([^ ]*\).*/\1/p' /proc/cmdline)
 limit=$(sed -n 's/.*leadline_limit=\([^ ]*\).*/\1/p' /proc/cmdline)
 
 run() { # NAME PROGRAM
+	started=$(date +%s)
 	echo "@@ begin $1"
 	timeout -k 10 "$limit" "$2" </dev/null 2>&1
-	echo "@@ end $1 $?"
+	echo "@@ end $1 $? after $(($(date +%s) - started)) s"
 }
 
 is_wanted() {
@@ -35,7 +36,7 @@ grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	export LEADLINE_HOOKS_AVOID="$avoid"
 	run "$probe-$number" "/build/tests/live/test_$probe"
 done
-for test in host tcp_loss ledger attribution; do
+for test in requests_calls requests_streams requests_http2 requests_sampling request_waits slow_requests host tcp_loss ledger attribution; do
 	is_wanted "$test" && run "$test" "/build/tests/live/test_$test"
 done
 if is_wanted groups; then

@@ -12,9 +12,9 @@ PATH=$PATH:/usr/sbin:/sbin
 modules='virtio_pci virtio_blk loop veth nf_tables nft_compat xt_statistic xt_tcpudp ipt_REJECT
 	iptable_filter sch_netem brd'
 tools='sh awk grep sed cat cp ln rm rmdir mv mkdir dd head tail stat sync truncate fallocate mktemp timeout nproc sleep true false
-	chmod touch date env id ls sort cmp mkfifo readlink basename dirname seq tee xargs find pgrep kill tr wc cut uname chrt mount umount losetup blkdiscard mkfs.ext4 ip iptables curl nginx fio
+	chmod touch date env id ls sort cmp mkfifo readlink basename dirname seq tee xargs find pgrep kill tr wc cut uname chrt mount umount losetup blkdiscard mkfs.ext4 ip ss iptables curl nginx fio
 	setpriv ps wrk hardirqs softirqs runc
-	taskset'
+	taskset redis-server redis-cli'
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
