@@ -3,6 +3,7 @@
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "agent/hyperloglog.h"
 #include "agent/memory_bound.h"
 #include "agent/self.h"
 
@@ -111,11 +112,21 @@ static void write_part(struct metric_writer *writer, const char *part, uint64_t 
 	metric_write(writer, &memory_bound_metric, ENTITY_NONE, &part, (double)bytes);
 }
 
+static void add_estimate(void *context, const char *metric, uint64_t series, double distinct)
+{
+	uint64_t *bytes = context;
+
+	(void)metric;
+	(void)series;
+	(void)distinct;
+	*bytes += sizeof(struct hyperloglog);
+}
+
 void memory_bound_write(const struct self_sources *sources, struct metric_writer *writer)
 {
 	struct sums sums = { .of_thread = MEMORY_BOUND_STORAGE_HEAD,
 			     .of_socket = MEMORY_BOUND_STORAGE_HEAD };
-	uint64_t sockets = 0, tables = 0;
+	uint64_t sockets = 0, tables = 0, estimates = 0;
 	bool counts_sockets = false;
 
 	for (size_t i = 0; i < sources->n_probes; i++) {
@@ -130,6 +141,8 @@ void memory_bound_write(const struct self_sources *sources, struct metric_writer
 			   entity_table_counts(sources->entities).threads * sums.of_thread);
 	if (counts_sockets)
 		write_part(writer, "sockets", sockets * sums.of_socket);
+	registry_each_dropped(sources->registry, add_estimate, &estimates);
 	write_part(writer, "agent",
-		   MEMORY_BOUND_AGENT + sources->n_series * MEMORY_BOUND_SERIES + tables);
+		   MEMORY_BOUND_AGENT + sources->n_series * MEMORY_BOUND_SERIES + tables +
+			   estimates);
 }

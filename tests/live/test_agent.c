@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "tests/harness/harness.h"
 
@@ -339,6 +340,47 @@ static void a_disabled_probe_attaches_nothing(void **state)
 	(void)state;
 }
 
+#define DURATION	"leadline_syscall_duration_seconds"
+#define FOLDED_PROGRAMS 211 /* a prime */
+#define SHOWN		2
+
+static int ask_for_parent(void *argument, void *shared)
+{
+	(void)argument;
+	(void)shared;
+	return syscall(SYS_getppid) < 0;
+}
+
+/* Programs that all make one call that is shown, for which there is no room. */
+static void how_many_series_were_folded_is_estimated(void **state)
+{
+	struct leadline *leadline = leadline_start_only(
+		"syscalls", (const char *const[]){ "--metrics.max_series=2",
+						   "--metrics.allow=syscall=getppid", NULL });
+	struct page *page;
+	double folded;
+
+	for (int i = 0; i < FOLDED_PROGRAMS; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "fold%d-", i);
+		workload_finish(workload_start(name, -1, ask_for_parent, NULL), 30);
+	}
+	page = leadline_scrape(leadline);
+	assert_int_equal(metric_count(page, DURATION "_count", NULL), SHOWN + 1); /* and "other" */
+	assert_true(metric_sum(page, DURATION "_count", NULL) >= FOLDED_PROGRAMS);
+	page_free(page);
+	page = leadline_scrape(leadline); /* the estimate is of the collections before */
+	folded = metric_sum(page, "leadline_series_folded_estimate", "metric", DURATION, NULL);
+	/* Others may make that call, too; the estimate is good to a few in a hundred. */
+	if (!(folded >= 0.95 * (FOLDED_PROGRAMS - SHOWN) && folded <= 1.15 * FOLDED_PROGRAMS))
+		test_fail("%d programs were folded, the estimate says %.1f",
+			  FOLDED_PROGRAMS - SHOWN, folded);
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
 static bool sockets_are_counted(struct leadline *leadline)
 {
 	struct page *page = leadline_scrape(leadline);
@@ -402,6 +444,7 @@ int main(void)
 		HARNESS_TEST(sigterm_leaves_nothing_behind),
 		HARNESS_TEST(configuration_is_taken_anew),
 		HARNESS_TEST(series_are_filtered_as_configured),
+		HARNESS_TEST(how_many_series_were_folded_is_estimated),
 		HARNESS_TEST(without_root_it_says_what_is_missing),
 		HARNESS_TEST(a_bad_configuration_is_refused),
 		HARNESS_TEST(bad_flags_are_refused),
