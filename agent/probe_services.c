@@ -212,6 +212,11 @@ int probe_map_fd(struct probe *probe, const char *name)
 	return map ? bpf_map__fd(map) : -ENOENT;
 }
 
+int probe_map_update(struct probe *probe, const char *name, const void *key, const void *value)
+{
+	return bpf_map_update_elem(probe_map_fd(probe, name), key, value, BPF_ANY);
+}
+
 int probe_map_delete(struct probe *probe, const char *name, const void *key)
 {
 	return bpf_map_delete_elem(probe_map_fd(probe, name), key);

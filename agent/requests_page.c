@@ -11,7 +11,7 @@
  *              "target", "status", "error", "peer", "local", "pid", "tid", "response_bytes", "retransmits", "rtt_seconds",
  *              "waits": {"outbound": 0.018, …}, "downstreams": [{"peer", "protocol", "seconds"}]}]}
  *
- * Rates are per second; `time` is the end of a request; what is not known is null. In flight are those of HTTP/1 only.
+ * Rates are per second; `time` is the end of a request; what is not known is null. In flight are those of the service in all protocols.
  */
 #include <errno.h>
 #include <math.h>

@@ -29,7 +29,7 @@ struct requests_route {
 struct requests_service {
 	const char *const *entity;
 	const char *side; /* "server" or "client" */
-	double in_flight, oldest; /* of HTTP/1; NaN: not known; seconds */
+	double in_flight, oldest; /* of all protocols; NaN: not known; seconds */
 	size_t first_row, n_rows;
 };
 

@@ -10,6 +10,7 @@
 #include <linux/types.h>
 #endif
 #include "lib/hist.h"
+#include "lib/protocol_numbers.h"
 
 enum requests_role {
 	REQUESTS_SERVER,
@@ -91,6 +92,9 @@ struct requests_shared {
 	__u64 downstream_generation; /* the same of those in slow_requests.h, which threads remember */
 	/* A request that takes so long is told of (slow_requests.h), by role; 0: none is. Set by the user side. */
 	__u64 slow_ns[REQUESTS_ROLES];
+	/* The same of exchanges in other protocols. */
+	__u64 slow_stream_ns[PREFIX_PROTOCOLS][REQUESTS_ROLES];
+	__u64 stops; /* connections so far that were put into stopped_streams */
 	__u64 unix_sockets; /* with a state here, as the last iterator pass found them */
 	__u64 unseen; /* times that bytes had been read unseen, see requests_unseen.bpf.h */
 	__u64 tls; /* plain text comes of TLS libraries: bpf/tls.bpf.c is there; set by the user side */

@@ -117,6 +117,12 @@ __noinline int streams_copy_frames(struct stream *stream, struct work *work,
 	return 1;
 }
 
+static __always_inline __u8 stream_flags(const struct stream *stream)
+{
+	return (stream->midway ? STREAM_MIDWAY : 0) | (stream->encrypted ? STREAM_ENCRYPTED : 0) |
+	       (stream->sequence[0] | stream->sequence[1] ? 0 : STREAM_BEGINS);
+}
+
 static __always_inline void fill_event(struct stream_event *event, struct stream *stream,
 				       __u32 entity, __u64 now_ns, bool from_client)
 {
@@ -127,10 +133,7 @@ static __always_inline void fill_event(struct stream_event *event, struct stream
 	event->entity = entity;
 	event->pid = id >> 32;
 	event->tid = id;
-	event->flags = (from_client ? STREAM_FROM_CLIENT : 0) |
-		       (stream->midway ? STREAM_MIDWAY : 0) |
-		       (stream->encrypted ? STREAM_ENCRYPTED : 0) |
-		       (stream->sequence[0] | stream->sequence[1] ? 0 : STREAM_BEGINS);
+	event->flags = stream_flags(stream) | (from_client ? STREAM_FROM_CLIENT : 0);
 	event->sequence = stream->sequence[from_client & 1]++;
 	event->kind = STREAM_DATA;
 	event->protocol = stream->protocol;

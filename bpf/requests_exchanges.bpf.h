@@ -6,6 +6,7 @@
 #ifndef LEADLINE_REQUESTS_EXCHANGES_BPF_H
 #define LEADLINE_REQUESTS_EXCHANGES_BPF_H
 
+#include "requests_ledger.bpf.h"
 #include "requests_stream.bpf.h"
 
 struct {
@@ -93,6 +94,8 @@ static __always_inline void take_turn(struct stream *stream, struct work *work,
 	if (stream->phase == STREAM_IDLE) {
 		stream->began_ns = work->now_ns;
 		stream->phase = STREAM_ASKED;
+		if (stream->role == REQUESTS_SERVER)
+			note_reading(work->sk, work->now_ns, true);
 	}
 }
 

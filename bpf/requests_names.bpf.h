@@ -42,6 +42,7 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	struct task_state *task;
 	struct stream *stream;
 	struct work *work;
+	bool is_new;
 
 	if (sk->sk_protocol != IPPROTO_UDP || !is_internet(sk) ||
 	    !(settings.protocols >> PREFIX_DNS & 1))
@@ -58,7 +59,8 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	if (!work || (task && task->entity == ENTITY_EXCLUDED))
 		return;
 	budget_count();
-	if (!stream) {
+	is_new = !stream;
+	if (is_new) {
 		stream = stream_new(
 			sk, PREFIX_DNS | (is_server == is_send ? PREFIX_FROM_SERVER : 0), is_send);
 		if (!stream)
@@ -69,6 +71,9 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	work->now_ns = bpf_ktime_get_ns();
 	work->from_client = is_send == (stream->role == REQUESTS_CLIENT);
 	work->entity = task ? task->entity : ENTITY_OTHER;
+	work->sk = (__u64)sk;
+	if (is_new)
+		tell_new(stream, work);
 	open_call(work, sk, size, readable);
 	streams_take(stream, work);
 	if (!is_send && stream->role == REQUESTS_CLIENT && task && task->serves_socket)

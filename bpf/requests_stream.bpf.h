@@ -36,6 +36,8 @@ struct stream {
 	__u8 midway : 1;
 	__u8 encrypted : 1; /* it is within TLS */
 	__u8 calls; /* so far, up to STARTTLS_CALLS */
+	__u8 stopped; /* enum stream_stop + 1: its decoder wants no more */
+	__u32 stops_seen; /* shared.stops, when that was looked for */
 	struct tls_records tls;
 	struct http2_frames frames[2]; /* from the server, from the client */
 };
@@ -46,6 +48,29 @@ struct {
 	__type(key, int);
 	__type(value, struct stream);
 } streams SEC(".maps");
+
+/* Connections that their decoders can make nothing of any more: stream id → enum stream_stop. Filled by the user side. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, STREAM_MAX_STOPS);
+	__type(key, __u64);
+	__type(value, __u32);
+} stopped_streams SEC(".maps");
+
+static __always_inline bool is_stopped(struct stream *stream)
+{
+	__u32 stops = shared.stops, *reason;
+
+	if (stream->stopped || stream->stops_seen == stops)
+		return stream->stopped;
+	stream->stops_seen = stops;
+	reason = bpf_map_lookup_elem(&stopped_streams, &stream->id);
+	if (!reason)
+		return false;
+	stream->stopped = *reason % STREAM_STOP_REASONS + 1;
+	bpf_map_delete_elem(&stopped_streams, &stream->id);
+	return true;
+}
 
 /* ---- what it speaks ---- */
 

@@ -10,22 +10,27 @@
 #include "requests_copies.bpf.h"
 #include "requests_exchanges.bpf.h"
 #include "requests_tls.bpf.h"
+#include "requests_waits.bpf.h"
 
 /* A call of a stream: its part in an exchange, its bytes, its copy. */
 __noinline int streams_take(struct stream *stream, struct work *work)
 {
 	struct exchange_row *row;
 	__u64 size;
+	bool is_copied;
 	int sent = 0;
 
 	if (!stream || !work)
 		return 0;
 	size = work->view.total;
-	if (settings.copied_protocols >> (stream->protocol & 31) & 1) {
+	is_copied = settings.copied_protocols >> (stream->protocol & 31) & 1;
+	if (is_copied && !is_stopped(stream)) {
 		struct http1_view *view = &work->view;
 		const __u64 base = view->base, end = view->piece_end, iovec = view->iovec;
 		const __u32 n_iovec = view->n_iovec;
 
+		if (!work->from_client && is_slow_exchange(stream, work->now_ns))
+			streams_tell_detail(stream, work);
 		sent = streams_send_copy(stream, work);
 		if (sent == 2) /* TLS from here on: its first record is in this call */
 			http1_open(view, size, base, end, iovec, n_iovec);
@@ -36,6 +41,8 @@ __noinline int streams_take(struct stream *stream, struct work *work)
 	add(&row->bytes, size);
 	if (sent == 1)
 		add(&row->lost_bytes, size);
+	else if (is_copied && stream->stopped)
+		add(&row->stopped_bytes[(stream->stopped - 1) % STREAM_STOP_REASONS], size);
 	take_turn(stream, work, row);
 	return 0;
 }
@@ -72,6 +79,13 @@ __noinline int streams_shake_hands(struct stream *stream, struct connection *con
 	return 0;
 }
 
+/* Of which socket it is, work->sk. */
+static __always_inline void tell_new(const struct stream *stream, const struct work *work)
+{
+	if (settings.copied_protocols >> (stream->protocol & 31) & 1)
+		streams_tell_detail(stream, work);
+}
+
 /* A call of a stream, at work->now_ns. */
 static __always_inline void stream_call(struct stream *stream, struct connection *connection,
 					struct work *work, __u32 size, bool is_send, bool is_new,
@@ -91,6 +105,8 @@ static __always_inline void stream_call(struct stream *stream, struct connection
 		}
 	}
 	work->entity = connection->entity;
+	if (is_new)
+		tell_new(stream, work);
 	if (!is_new)
 		work->n_before = 0;
 	else if (work->n_before)
@@ -119,6 +135,7 @@ static __always_inline void stream_moved(struct connection *connection, __u32 si
 		}
 	}
 	work->now_ns = socket_clock_ns(data->sk);
+	work->sk = (__u64)data->sk;
 	if (shared.tls && stream->protocol == PREFIX_TLS) {
 		switch (tls_socket_moved(data->sk, work->now_ns,
 					 connection->midway || stream->began_ns)) {
@@ -181,7 +198,9 @@ static __always_inline int stream_pass(struct stream *stream, struct connection 
 			end_exchange(stream, row);
 		return 0;
 	}
-	if (stream->phase != STREAM_ASKED)
+	/* what is decoded is better known there */
+	if (stream->phase != STREAM_ASKED ||
+	    (!stream->stopped && settings.copied_protocols >> (stream->protocol & 31) & 1))
 		return 0;
 	if (entity >= settings.max_entities)
 		entity = ENTITY_OTHER;

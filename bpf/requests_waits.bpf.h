@@ -20,7 +20,10 @@ DEFINE_ROWS(request_waits, struct request_waits);
 /* One CPU's, of one hook run. */
 struct slow_scratch {
 	struct stream_event event;
-	struct slow_request slow;
+	union {
+		struct slow_request slow;
+		struct stream_detail stream;
+	};
 	struct account account;
 };
 
@@ -74,21 +77,24 @@ static __always_inline void add_account(__u32 entity, const struct account *acco
 	}
 }
 
-static __always_inline void describe_socket(struct slow_request *slow, const struct sock *sk)
+static __always_inline void describe_socket(struct request_path *path, const struct sock *sk)
 {
 	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
-		return; /* no addresses: all zeroes */
-	slow->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	slow->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	path->is_unix = BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX;
+	if (path->is_unix)
+		return;
+	path->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	path->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
-		BPF_CORE_READ_INTO(&slow->local_address, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&path->local_address, sk, __sk_common.skc_v6_rcv_saddr);
 	else
-		map_address(slow->local_address, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
-	read_peer(slow->peer_address, sk);
-	slow->retransmits = BPF_CORE_READ(tcp, total_retrans);
-	slow->rtt_us = BPF_CORE_READ(tcp, srtt_us) >> 3;
+		map_address(path->local_address, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	read_peer(path->peer_address, sk);
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return;
+	path->retransmits = BPF_CORE_READ(tcp, total_retrans);
+	path->rtt_us = BPF_CORE_READ(tcp, srtt_us) >> 3;
 }
 
 /* From the line's beginning on, which is a method: the path follows its blank. */
@@ -114,18 +120,18 @@ static __always_inline void describe_target(struct slow_request *slow,
 	slow->target_size = to;
 }
 
-static __always_inline void describe_account(struct slow_request *slow,
+static __always_inline void describe_account(struct request_detail *detail,
 					     const struct account *account)
 {
-	__builtin_memcpy(slow->reasons_ns, account->reasons_ns, sizeof(slow->reasons_ns));
+	__builtin_memcpy(detail->reasons_ns, account->reasons_ns, sizeof(detail->reasons_ns));
 	for (int i = 1; i < TASK_DOWNSTREAMS; i++) {
 		__u32 row = account->downstreams[i].row;
 		struct downstream_name *name = bpf_map_lookup_elem(&downstream_names, &row);
 
 		if (!row || !name || !account->downstreams[i].ns)
 			continue;
-		slow->downstreams[i - 1].ns = account->downstreams[i].ns;
-		slow->downstreams[i - 1].name = *name;
+		detail->downstreams[i - 1].ns = account->downstreams[i].ns;
+		detail->downstreams[i - 1].name = *name;
 	}
 }
 
@@ -144,14 +150,14 @@ static __always_inline void tell_slow(struct slow_scratch *scratch,
 		.role = connection->role,
 	};
 	__builtin_memset(&scratch->slow, 0, sizeof(scratch->slow));
-	describe_account(&scratch->slow, &scratch->account);
+	describe_account(&scratch->slow.detail, &scratch->account);
 	scratch->slow.duration_ns = ending->end_ns - ending->start_ns;
 	scratch->slow.first_byte_ns = ending->first_byte_ns;
 	scratch->slow.method = ending->method;
 	scratch->slow.outcome = ending->outcome;
 	if (ending->outcome != REQUESTS_NO_RESPONSE)
 		scratch->slow.status = connection->response.status;
-	describe_socket(&scratch->slow, (const struct sock *)socket);
+	describe_socket(&scratch->slow.detail.path, (const struct sock *)socket);
 	if (ending->has_target)
 		describe_target(&scratch->slow, connection);
 	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->slow), true);
@@ -187,6 +193,56 @@ __noinline int requests_explain(const struct connection *connection, const struc
 		add_account(connection->entity, account, connection->weight);
 	if (ending->is_slow)
 		tell_slow(scratch, connection, socket, ending);
+	return 0;
+}
+
+/* ---- of other protocols ---- */
+
+/* From what duration on an exchange is told of in detail; 0: none is. */
+static __always_inline __u64 slow_stream_ns(const struct stream *stream)
+{
+	return shared.slow_stream_ns[stream->protocol % PREFIX_PROTOCOLS][stream->role & 1];
+}
+
+/* Whether the one under way, as far as it has gone, is slow. */
+static __always_inline bool is_slow_exchange(const struct stream *stream, __u64 now_ns)
+{
+	__u64 slow_ns = slow_stream_ns(stream);
+
+	return slow_ns && stream->phase != STREAM_IDLE && now_ns >= stream->began_ns + slow_ns;
+}
+
+/* Before the first exchange, of the connection alone. */
+__noinline int streams_tell_detail(const struct stream *stream, const struct work *work)
+{
+	struct slow_scratch *scratch = bpf_map_lookup_elem(&slow_scratches, &(__u32){ 0 });
+	__u64 ids = bpf_get_current_pid_tgid(), began_ns;
+	struct account *account;
+
+	if (!stream || !work || !scratch || !slow_stream_ns(stream))
+		return 0;
+	began_ns = stream->phase == STREAM_IDLE ? 0 : stream->began_ns;
+	account = &scratch->account;
+	__builtin_memset(account, 0, sizeof(*account));
+	if (began_ns && (stream->role != REQUESTS_SERVER ||
+			 !tell_account(account, work->sk, began_ns, work->now_ns, false)))
+		account->reasons_ns[REQUEST_UNATTRIBUTED] = work->now_ns - began_ns;
+	scratch->event = (struct stream_event){
+		.connection = stream->id,
+		.ns = work->now_ns,
+		.entity = work->entity,
+		.pid = ids >> 32,
+		.tid = ids,
+		.kind = STREAM_DETAIL,
+		.protocol = stream->protocol,
+		.role = stream->role,
+		.flags = stream_flags(stream),
+	};
+	__builtin_memset(&scratch->stream, 0, sizeof(scratch->stream));
+	describe_account(&scratch->stream.detail, account);
+	describe_socket(&scratch->stream.detail.path, (const struct sock *)work->sk);
+	scratch->stream.began_ns = began_ns;
+	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->stream), false);
 	return 0;
 }
 

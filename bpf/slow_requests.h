@@ -52,29 +52,49 @@ _Static_assert(sizeof(struct downstream_name) == 32, "no padding");
 
 #define SLOW_REQUEST_TARGET 96 /* the line is cut there, method included */
 
-/* Follows a struct stream_event of kind STREAM_SLOW_REQUEST, whose ns is the end; its size is 0. */
-struct slow_request {
-	__u64 duration_ns;
-	__u64 first_byte_ns; /* of the response, since the start; 0: none came */
-	__u64 reasons_ns[REQUEST_REASONS]; /* sum: duration_ns; a client's: all of it outbound */
+/* The connection of a request. IPv4 addresses mapped into IPv6. */
+struct request_path {
+	__u8 local_address[16], peer_address[16];
+	__u16 local_port, peer_port; /* 0: none */
+	__u32 retransmits; /* so far */
+	__u32 rtt_us; /* smoothed; 0: unknown */
+	__u32 is_unix; /* no addresses, then */
+};
+_Static_assert(sizeof(struct request_path) == 48, "no padding");
+
+/* Where a request's time went, and over which connection it came. */
+struct request_detail {
+	struct request_path path;
+	__u64 reasons_ns
+		[REQUEST_REASONS]; /* sum: how long it took; a client's: all of it outbound */
 	/* Whom the outbound part was for, as far as these tell; port 0: no more. */
 	struct slow_downstream {
 		__u64 ns;
 		struct downstream_name name;
 	} downstreams[TASK_DOWNSTREAMS - 1];
-	/* IPv4 ones mapped into IPv6; all zero, as are the ports: unix sockets */
-	__u8 local_address[16], peer_address[16];
-	__u16 local_port, peer_port;
+};
+
+/* Follows a struct stream_event of kind STREAM_SLOW_REQUEST, whose ns is the end; its size is 0. */
+struct slow_request {
+	struct request_detail detail;
+	__u64 duration_ns;
+	__u64 first_byte_ns; /* of the response, since the start; 0: none came */
 	__u16 status; /* 0: no response */
 	__u8 method; /* enum http1_method */
 	__u8 outcome; /* enum requests_outcome */
-	__u32 retransmits; /* of the connection so far */
-	__u32 rtt_us; /* of the connection, smoothed; 0: unknown */
 	__u32 target_size;
-	__u32 pad;
 	__u8 target
 		[SLOW_REQUEST_TARGET]; /* of the request line, from the path on; cut at a blank or at the room there is */
 };
 _Static_assert(sizeof(struct slow_request) % 8 == 0, "no padding at the end");
+
+/*
+ * Follows a struct stream_event of kind STREAM_DETAIL, which comes before that of the same connection's data that ends a slow exchange,
+ * as far as it has gone, at the same ns; and before the first one of a connection, for its addresses.
+ */
+struct stream_detail {
+	struct request_detail detail;
+	__u64 began_ns; /* the exchange; 0: only the connection is told of */
+};
 
 #endif

@@ -20,6 +20,14 @@ struct exchange_key {
 };
 _Static_assert(sizeof(struct exchange_key) == 8, "hash key without padding, compared as one word");
 
+/* Why a connection is not copied any more. */
+enum stream_stop {
+	STREAM_STOP_MALFORMED, /* not this protocol, or beyond our limits */
+	STREAM_STOP_ENCRYPTED,
+	STREAM_STOP_REASONS,
+};
+#define STREAM_MAX_STOPS 1024 /* not met by the kernel side yet: of connections that are silent */
+
 /*
  * An exchange is what one side says until it is answered, and the answer: several pipelined requests are one. Needs no
  * copy, hence is right even where events were lost.
@@ -28,7 +36,8 @@ struct exchange_row {
 	struct hist duration;
 	__u64 bytes; /* in both directions */
 	__u64 lost_bytes; /* of these, in calls that found no room in the ring */
-	__u64 pad[2];
+	/* … and in calls that were not copied, as the decoder had said that it can make nothing of them, by why */
+	__u64 stopped_bytes[STREAM_STOP_REASONS];
 };
 _Static_assert(sizeof(struct exchange_row) == 1056, "rows without padding");
 
@@ -39,6 +48,7 @@ enum stream_event_kind {
 	STREAM_DATA,
 	STREAM_CLOSED, /* no more of this connection */
 	STREAM_SLOW_REQUEST, /* of HTTP/1: see slow_requests.h */
+	STREAM_DETAIL, /* of another protocol: there, too */
 	STREAM_EVENT_KINDS,
 };
 

@@ -186,6 +186,8 @@ void *probe_rows(struct probe *probe, const char *map);
 int probe_fill_free_rows(struct probe *probe, const char *map, unsigned rows);
 int probe_free_row(struct probe *probe, const char *map, uint32_t row); /* gives one back */
 int probe_map_size(struct probe *probe, const char *map, unsigned max_entries);
+int probe_map_update(struct probe *probe, const char *map, const void *key,
+		     const void *value); /* of a hash map; 0 or -errno */
 int probe_map_delete(struct probe *probe, const char *map,
 		     const void *key); /* from a hash map; 0 or -errno */
 int probe_map_clear(struct probe *probe, const char *map); /* a hash map; 0 or -errno */

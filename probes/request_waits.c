@@ -38,14 +38,9 @@ const char *request_reason_name(unsigned reason)
 void request_address(char text[REQUEST_ADDRESS_SIZE], const __u8 address[16], uint16_t port)
 {
 	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	static const uint8_t none[16] = { 0 };
 	bool is_v4 = !memcmp(address, mapped, sizeof(mapped));
 	char number[INET6_ADDRSTRLEN] = "";
 
-	if (!port && !memcmp(address, none, sizeof(none))) {
-		snprintf(text, REQUEST_ADDRESS_SIZE, "unix");
-		return;
-	}
 	inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? address + 12 : address, number,
 		  sizeof(number));
 	snprintf(text, REQUEST_ADDRESS_SIZE, is_v4 ? "%s:%u" : "[%s]:%u", number, port);

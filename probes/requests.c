@@ -565,7 +565,7 @@ static int requests_prepare(struct probe *probe)
 	set_thresholds(state, clock_ns());
 	if (!err)
 		err = request_waits_prepare(&state->waits, probe);
-	return err ? err : requests_protocols_prepare(state->protocols);
+	return err ? err : requests_protocols_prepare(state->protocols, state->shared);
 }
 
 static int requests_start(struct probe *probe)
@@ -632,9 +632,11 @@ static void collect_slow(const struct requests_state *state, struct probe *probe
 static int requests_collect(struct probe *probe, struct metric_writer *writer)
 {
 	struct requests_state *state = probe_data(probe);
-	uint64_t now_ns = find_in_flight(probe, state);
-	uint64_t total = requests_tables_write(&state->tables, writer, now_ns);
+	uint64_t now_ns = find_in_flight(probe, state), total;
 
+	if (now_ns)
+		requests_protocols_add_in_flight(state->protocols, state->tables.in_flight);
+	total = requests_tables_write(&state->tables, writer, now_ns);
 	request_waits_write(&state->waits, writer);
 	total += requests_protocols_collect(state->protocols, writer);
 	collect_slow(state, probe, writer);

@@ -60,8 +60,6 @@ static uint64_t sum_row(const struct exchange_tables *tables, unsigned number,
 		__atomic_store_n(&row->duration.max_ns, 0, __ATOMIC_RELAXED);
 		if (max_ns > ret_sum->duration.max_ns)
 			ret_sum->duration.max_ns = max_ns;
-		ret_sum->bytes += load(&row->bytes);
-		ret_sum->lost_bytes += load(&row->lost_bytes);
 	}
 	return n;
 }
@@ -115,6 +113,8 @@ void exchange_tables_each_bytes(const struct exchange_tables *tables,
 
 			bytes.bytes += load(&row->bytes);
 			bytes.lost_bytes += load(&row->lost_bytes);
+			for (int why = 0; why < STREAM_STOP_REASONS; why++)
+				bytes.stopped_bytes[why] += load(&row->stopped_bytes[why]);
 		}
 		bytes.entity = key.entity;
 		bytes.protocol = key.protocol;

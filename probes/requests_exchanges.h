@@ -30,11 +30,12 @@ const char *stream_protocol_name(unsigned protocol);
 /* Writes all as series and starts the maxima anew. Returns the number of exchanges. */
 uint64_t exchange_tables_write(const struct exchange_tables *tables, struct metric_writer *writer);
 
-/* Bytes so far of an entity's calls of one protocol that are not copied to the user side, and of those whose copies were lost. */
+/* Bytes so far of an entity's calls of one protocol, of those whose copies were lost, and of those not copied any more. */
 struct exchange_bytes {
 	uint32_t entity;
 	unsigned protocol;
 	uint64_t bytes, lost_bytes;
+	uint64_t stopped_bytes[STREAM_STOP_REASONS];
 };
 void exchange_tables_each_bytes(const struct exchange_tables *tables,
 				void (*callback)(void *context, const struct exchange_bytes *bytes),

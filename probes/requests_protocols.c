@@ -21,6 +21,7 @@ struct requests_protocols {
 	struct call_table *calls;
 	struct streams *streams;
 	struct slow_requests *slow; /* NULL: none are kept */
+	struct requests_shared *shared;
 	uint32_t copied; /* bit per enum prefix_protocol */
 };
 
@@ -77,6 +78,14 @@ static uint32_t protocols_wanted(const char *text)
 }
 
 /* ---- its life ---- */
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
 
 struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes,
 						  struct slow_requests *slow)
@@ -139,11 +148,43 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 	return err;
 }
 
-int requests_protocols_prepare(struct requests_protocols *protocols)
+/* From what duration on the kernel side tells of an exchange in detail. */
+static void set_thresholds(const struct requests_protocols *protocols, uint64_t now_ns)
+{
+	for (unsigned number = 0; protocols->slow && number < PREFIX_PROTOCOLS; number++)
+		for (int role = 0; role < REQUESTS_ROLES; role++)
+			__atomic_store_n(
+				&protocols->shared->slow_stream_ns[number][role],
+				slow_requests_call_threshold(protocols->slow, number, role, now_ns),
+				__ATOMIC_RELAXED);
+}
+
+/* Where there is no room, it is copied on. */
+static void stop_copies(void *context, uint64_t connection, enum stream_stop why)
+{
+	const struct requests_protocols *protocols = context;
+	const uint32_t reason = why;
+
+	if (!probe_map_update(protocols->probe, "stopped_streams", &connection, &reason))
+		__atomic_fetch_add(&protocols->shared->stops, 1, __ATOMIC_RELEASE);
+}
+
+static void forget_stop(void *context, uint64_t connection)
+{
+	const struct requests_protocols *protocols = context;
+
+	probe_map_delete(protocols->probe, "stopped_streams", &connection);
+}
+
+int requests_protocols_prepare(struct requests_protocols *protocols, struct requests_shared *shared)
 {
 	struct exchange_tables *tables = &protocols->tables;
 	int err = 0;
 
+	protocols->shared = shared;
+	streams_tell_stops(protocols->streams,
+			   &(struct stream_stopper){ stop_copies, forget_stop, protocols });
+	set_thresholds(protocols, clock_ns());
 	tables->row = probe_rows(protocols->probe, "exchange_rows");
 	tables->key = probe_rows(protocols->probe, "exchange_keys");
 	if (!tables->row || !tables->key)
@@ -156,7 +197,29 @@ int requests_protocols_prepare(struct requests_protocols *protocols)
 int requests_protocols_take_event(struct requests_protocols *protocols, const void *data,
 				  size_t size)
 {
-	return streams_take_event(protocols->streams, data, size);
+	const struct stream_event *event = data;
+	int err = streams_take_event(protocols->streams, data, size);
+
+	if (!err && event->kind == STREAM_DETAIL)
+		set_thresholds(protocols, clock_ns());
+	return err;
+}
+
+static void add_in_flight(void *context, uint32_t entity, enum requests_role role, unsigned n,
+			  uint64_t oldest_ns)
+{
+	struct requests_in_flight *row = (struct requests_in_flight *)context + entity;
+
+	row->seen |= 1U << role;
+	row->count[role] += n;
+	if (!row->oldest_ns[role] || oldest_ns < row->oldest_ns[role])
+		row->oldest_ns[role] = oldest_ns;
+}
+
+void requests_protocols_add_in_flight(struct requests_protocols *protocols,
+				      struct requests_in_flight *in_flight)
+{
+	streams_each_in_flight(protocols->streams, add_in_flight, in_flight);
 }
 
 /* ---- series ---- */
@@ -179,13 +242,18 @@ static void write_exchange_bytes(void *context, const struct exchange_bytes *byt
 {
 	const struct bytes_context *of = context;
 
-	if (of->protocols->copied >> bytes->protocol & 1)
+	if (of->protocols->copied >> bytes->protocol & 1) {
 		write_bytes(of->writer, bytes->entity, bytes->protocol, "false", "lost",
 			    bytes->lost_bytes);
-	else
+		write_bytes(of->writer, bytes->entity, bytes->protocol, "false", "malformed",
+			    bytes->stopped_bytes[STREAM_STOP_MALFORMED]);
+		write_bytes(of->writer, bytes->entity, bytes->protocol, "false", "encrypted",
+			    bytes->stopped_bytes[STREAM_STOP_ENCRYPTED]);
+	} else {
 		write_bytes(of->writer, bytes->entity, bytes->protocol, "false",
 			    bytes->protocol == PREFIX_TLS ? "tls_unavailable" : "not_decoded",
 			    bytes->bytes);
+	}
 }
 
 static void write_stream_bytes(void *context, const struct stream_bytes *bytes)
@@ -213,7 +281,8 @@ static void report_losses(const struct requests_protocols *protocols)
 	probe_report_lost(probe, "gap", counts->gaps);
 	probe_report_lost(probe, "connection_evicted", counts->evicted);
 	probe_report_lost(probe, "call_abandoned", counts->abandoned);
-	probe_report_lost(probe, "calls_full", counts->dropped);
+	probe_report_lost(probe, "calls_full", counts->dropped - counts->refused);
+	probe_report_lost(probe, "all_calls_full", counts->refused);
 	probe_report_lost(probe, "series_full", calls->folded);
 	probe_report_lost(probe, "no_memory", counts->no_memory + calls->lost);
 }
@@ -222,11 +291,10 @@ uint64_t requests_protocols_collect(struct requests_protocols *protocols,
 				    struct metric_writer *writer)
 {
 	struct bytes_context context = { protocols, writer };
-	struct timespec now;
+	uint64_t now_ns = clock_ns();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	streams_expire(protocols->streams,
-		       (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+	streams_expire(protocols->streams, now_ns);
+	set_thresholds(protocols, now_ns);
 	call_table_write(protocols->calls, writer);
 	exchange_tables_each_bytes(&protocols->tables, write_exchange_bytes, &context);
 	streams_each_bytes(protocols->streams, write_stream_bytes, &context);

@@ -28,9 +28,14 @@ void requests_protocols_free(struct requests_protocols *protocols); /* NULL is f
 /* Object open, not loaded: sizes of maps, and its part of the settings. 0 or -errno. */
 int requests_protocols_configure(struct requests_protocols *protocols,
 				 struct requests_settings *settings);
-int requests_protocols_prepare(struct requests_protocols *protocols); /* 0 or -errno */
+/* shared: the kernel side's; outlives it. 0 or -errno. */
+int requests_protocols_prepare(struct requests_protocols *protocols,
+			       struct requests_shared *shared);
 int requests_protocols_take_event(struct requests_protocols *protocols, const void *data,
 				  size_t size);
+/* Adds the calls in flight on connections that are decoded to what the kernel side has found on others. */
+void requests_protocols_add_in_flight(struct requests_protocols *protocols,
+				      struct requests_in_flight *in_flight);
 /* Writes all series and reports losses. Returns the number of exchanges. */
 uint64_t requests_protocols_collect(struct requests_protocols *protocols,
 				    struct metric_writer *writer);

@@ -8,6 +8,7 @@
 #include "agent/hash.h"
 #include "probes/requests_streams.h"
 #include "probes/slow_requests.h"
+#include "bpf/slow_requests.h"
 
 /* Resolvers ask some times, 5 s apart by default. */
 #define DATAGRAM_SILENCE_NS 30000000000ULL
@@ -29,6 +30,11 @@ struct connection {
 	bool is_known[2]; /* an event of this direction has come */
 	bool begun_midway;
 	bool is_encrypted; /* within TLS */
+	bool is_stopped;
+	struct request_path path;
+	/* Of the data that comes next, where that is of the same ns; NULL: not told. */
+	struct stream_detail *detail;
+	uint64_t detail_ns;
 	uint8_t number; /* enum prefix_protocol */
 	uint8_t role;
 };
@@ -49,6 +55,8 @@ struct streams {
 	struct call_table *calls;
 	struct slow_requests *slow; /* NULL: not kept */
 	struct stream_counts counts;
+	struct protocol_pool pool;
+	struct stream_stopper stopper; /* stop is NULL: none */
 	unsigned max_connections;
 	uint32_t max_entities;
 };
@@ -172,6 +180,24 @@ static struct connection **heard_list(struct connection *connection)
 						: &connection->streams->heard;
 }
 
+/* What is told of an exchange is told of the call that it consists of. */
+static const struct request_detail *detail_of(const struct connection *connection,
+					      const struct protocol_call *call)
+{
+	const struct stream_detail *detail = connection->detail;
+
+	if (!detail || !call->was_alone || call->start_ns != detail->began_ns ||
+	    call->end_ns != connection->detail_ns)
+		return NULL;
+	return &detail->detail;
+}
+
+static void drop_detail(struct connection *connection)
+{
+	free(connection->detail);
+	connection->detail = NULL;
+}
+
 static void call_ended(void *context, const struct protocol_call *call)
 {
 	struct connection *connection = context;
@@ -182,6 +208,8 @@ static void call_ended(void *context, const struct protocol_call *call)
 		.tid = connection->tid,
 		.number = connection->number,
 		.role = connection->role,
+		.path = &connection->path,
+		.detail = detail_of(connection, call),
 	};
 	struct protocol_call named = *call;
 
@@ -199,6 +227,10 @@ static void forget_connection(struct connection *connection)
 	DL_DELETE(*list, connection);
 	HASH_DEL(connection->streams->by_id, connection);
 	connection->streams->counts.connections--;
+	if (connection->is_stopped && connection->streams->stopper.gone)
+		connection->streams->stopper.gone(connection->streams->stopper.context,
+						  connection->id);
+	drop_detail(connection);
 	connection->protocol->close(connection->decoder);
 	protocol_calls_free(connection->calls);
 	free(connection);
@@ -245,7 +277,7 @@ static struct connection *open_connection(struct streams *streams, const struct 
 		(event->flags & STREAM_MIDWAY) || !(event->flags & STREAM_BEGINS);
 	connection->is_encrypted = event->flags & STREAM_ENCRYPTED;
 	connection->decoder = connection->protocol->open(connection->begun_midway);
-	connection->calls = protocol_calls_new(call_ended, connection);
+	connection->calls = protocol_calls_new(call_ended, connection, &streams->pool);
 	if (!connection->decoder || !connection->calls)
 		goto failed;
 	HASH_ADD(hh, streams->by_id, id, sizeof(connection->id), connection);
@@ -286,9 +318,15 @@ static bool is_sound(const struct streams *streams, const struct stream_event *e
 {
 	size_t copied = (size_t)event->head_size + event->tail_size;
 
-	return event->kind <= STREAM_CLOSED && event->role < REQUESTS_ROLES &&
-	       event->entity < streams->max_entities && event->protocol < PREFIX_PROTOCOLS &&
-	       streams->protocols[event->protocol] && size == sizeof(*event) + copied &&
+	if (event->kind == STREAM_DETAIL && (copied || event->flags & STREAM_IN_PIECES))
+		return false;
+	if (event->kind == STREAM_DETAIL)
+		size -= sizeof(
+			struct stream_detail); /* wraps where it is less: no size of an event */
+	return (event->kind <= STREAM_CLOSED || event->kind == STREAM_DETAIL) &&
+	       event->role < REQUESTS_ROLES && event->entity < streams->max_entities &&
+	       event->protocol < PREFIX_PROTOCOLS && streams->protocols[event->protocol] &&
+	       size == sizeof(*event) + copied &&
 	       (event->flags & STREAM_IN_PIECES ? are_pieces(event) : copied <= event->size);
 }
 
@@ -348,6 +386,39 @@ static void feed_pieces(struct connection *connection, const struct stream_event
 	}
 }
 
+/* Of an exchange, for the data that follows; without memory the call is told of without. */
+static void take_detail(struct connection *connection, const struct stream_event *event)
+{
+	const struct stream_detail *detail = (const void *)(event + 1);
+
+	connection->path = detail->detail.path;
+	connection->last_ns = event->ns;
+	if (!detail->began_ns)
+		return;
+	if (!connection->detail)
+		connection->detail = malloc(sizeof(*detail));
+	if (!connection->detail)
+		return;
+	*connection->detail = *detail;
+	connection->detail_ns = event->ns;
+}
+
+/* The decoder wants no more: the kernel side need not copy. */
+static void look_for_stop(struct connection *connection)
+{
+	struct streams *streams = connection->streams;
+	enum protocol_unparsed reason;
+
+	if (connection->is_stopped || !protocol_calls_stopped(connection->calls, &reason))
+		return;
+	connection->is_stopped = true;
+	streams->counts.stopped++;
+	if (streams->stopper.stop)
+		streams->stopper.stop(streams->stopper.context, connection->id,
+				      reason == PROTOCOL_ENCRYPTED ? STREAM_STOP_ENCRYPTED
+								   : STREAM_STOP_MALFORMED);
+}
+
 static void take_data(struct connection *connection, const struct stream_event *event)
 {
 	bool from_client = event->flags & STREAM_FROM_CLIENT;
@@ -365,6 +436,9 @@ static void take_data(struct connection *connection, const struct stream_event *
 	else
 		feed_call(connection, event);
 	count_unparsed(connection, event->size);
+	look_for_stop(connection);
+	if (!from_client || event->ns != connection->detail_ns)
+		drop_detail(connection);
 }
 
 int streams_take_event(struct streams *streams, const void *data, size_t size)
@@ -394,8 +468,27 @@ int streams_take_event(struct streams *streams, const void *data, size_t size)
 		streams->counts.no_memory++;
 		return 0;
 	}
-	take_data(connection, event);
+	if (event->kind == STREAM_DETAIL)
+		take_detail(connection, event);
+	else
+		take_data(connection, event);
 	return 0;
+}
+
+void streams_each_in_flight(struct streams *streams,
+			    void (*callback)(void *context, uint32_t entity,
+					     enum requests_role role, unsigned n,
+					     uint64_t oldest_ns),
+			    void *context)
+{
+	for (struct connection *connection = streams->by_id; connection;
+	     connection = connection->hh.next) {
+		uint64_t oldest_ns = 0;
+		unsigned n = protocol_calls_in_flight(connection->calls, &oldest_ns);
+
+		if (n)
+			callback(context, connection->entity, connection->role, n, oldest_ns);
+	}
 }
 
 void streams_expire(struct streams *streams, uint64_t now_ns)
@@ -421,16 +514,18 @@ void streams_forget_entity(struct streams *streams, uint32_t entity)
 	}
 }
 
-const struct stream_counts *streams_counts(const struct streams *streams)
+const struct stream_counts *streams_counts(struct streams *streams)
 {
+	streams->counts.refused = streams->pool.refused;
 	return &streams->counts;
 }
 
 uint64_t streams_bound(const struct streams *streams)
 {
-	const uint64_t connection = sizeof(struct connection) + PROTOCOL_MAX_STATE;
+	const uint64_t connection =
+		sizeof(struct connection) + PROTOCOL_MAX_STATE + sizeof(struct stream_detail);
 
-	return connection * streams->counts.connections +
+	return connection * streams->counts.connections + protocol_pool_bound(&streams->pool) +
 	       HASH_COUNT(streams->byte_rows) * (uint64_t)(sizeof(struct byte_row) + 64);
 }
 
@@ -442,6 +537,7 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 	if (!streams)
 		return NULL;
 	streams->max_connections = max_connections;
+	streams->pool.max = max_connections;
 	streams->max_entities = max_entities;
 	for (unsigned number = 0; number < PREFIX_PROTOCOLS; number++)
 		streams->protocols[number] = decoder_of(number);
@@ -452,6 +548,11 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 void streams_tell_slow(struct streams *streams, struct slow_requests *slow)
 {
 	streams->slow = slow;
+}
+
+void streams_tell_stops(struct streams *streams, const struct stream_stopper *stopper)
+{
+	streams->stopper = *stopper;
 }
 
 void streams_free(struct streams *streams)

@@ -20,6 +20,13 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 /* Where slow calls go, too; outlives the streams. */
 struct slow_requests;
 void streams_tell_slow(struct streams *streams, struct slow_requests *slow);
+/* Told of connections whose calls need not be copied any more, and when one of these is gone. */
+struct stream_stopper {
+	void (*stop)(void *context, uint64_t connection, enum stream_stop why);
+	void (*gone)(void *context, uint64_t connection);
+	void *context;
+};
+void streams_tell_stops(struct streams *streams, const struct stream_stopper *stopper);
 void streams_free(struct streams *streams); /* NULL is fine */
 
 /* Bit per enum prefix_protocol: there is a decoder. */
@@ -33,6 +40,13 @@ int streams_take_event(struct streams *streams, const void *data, size_t size);
  * as such.
  */
 void streams_expire(struct streams *streams, uint64_t now_ns);
+
+/* Calls in flight now, of one connection that has some. */
+void streams_each_in_flight(struct streams *streams,
+			    void (*callback)(void *context, uint32_t entity,
+					     enum requests_role role, unsigned n,
+					     uint64_t oldest_ns),
+			    void *context);
 
 /* Bytes of an entity in one protocol, as the decoders have seen them. */
 struct stream_bytes {
@@ -53,12 +67,14 @@ struct stream_counts {
 	uint64_t gaps; /* places where events are missing */
 	uint64_t evicted; /* connections that made room for others */
 	uint64_t abandoned; /* calls given up after a gap */
-	uint64_t dropped; /* calls not begun: too many in flight on a connection */
+	uint64_t dropped; /* calls not begun: too many in flight on a connection, … */
+	uint64_t refused; /* … or on all of them: as many as there may be connections */
+	uint64_t stopped; /* connections that need not be copied any more */
 	uint64_t no_memory; /* events that were let pass */
 	unsigned connections;
 };
-const struct stream_counts *streams_counts(const struct streams *streams);
-/* The most that the connections of now take; calls in flight, which are short-lived, apart. */
+const struct stream_counts *streams_counts(struct streams *streams);
+/* The most that the connections of now and their calls in flight take. */
 uint64_t streams_bound(const struct streams *streams);
 
 #endif

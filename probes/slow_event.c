@@ -21,12 +21,12 @@ _Static_assert(REQUEST_MAX_DOWNSTREAMS == TASK_DOWNSTREAMS - 1, "as many as the 
 /* ---- reading ---- */
 
 /* They are parts of what it waited for others. */
-static bool are_downstreams_sound(const struct slow_request *request)
+static bool are_downstreams_sound(const struct request_detail *detail)
 {
-	uint64_t left_ns = request->reasons_ns[REQUEST_OUTBOUND];
+	uint64_t left_ns = detail->reasons_ns[REQUEST_OUTBOUND];
 
 	for (unsigned i = 0; i < REQUEST_MAX_DOWNSTREAMS; i++) {
-		const struct slow_downstream *downstream = &request->downstreams[i];
+		const struct slow_downstream *downstream = &detail->downstreams[i];
 
 		if (downstream->ns > left_ns || downstream->name.protocol >= DOWNSTREAM_PROTOCOLS)
 			return false;
@@ -42,40 +42,16 @@ static bool is_sound(const struct stream_event *head, const struct slow_request 
 	       head->entity < max_entities && head->ns <= now_ns &&
 	       request->duration_ns <= head->ns && request->first_byte_ns <= request->duration_ns &&
 	       request->status < 1000 && request->method < HTTP1_METHODS &&
-	       request->outcome < REQUESTS_OUTCOMES &&
-	       request->target_size <= SLOW_REQUEST_TARGET && are_downstreams_sound(request);
-}
-
-/* What is not said to be anything else is unattributed. False: more than there is. */
-static bool read_waits(struct slow_event *event, const struct slow_request *request)
-{
-	uint64_t left_ns = request->duration_ns;
-	size_t n = 0;
-
-	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
-		uint64_t ns = request->reasons_ns[reason];
-
-		if (ns > left_ns)
-			return false;
-		left_ns -= ns;
-		if (reason == REQUEST_UNATTRIBUTED)
-			ns += left_ns;
-		if (ns)
-			event->waits[n++] =
-				(struct request_wait){ request_reason_name(reason), ns };
-	}
-	event->facts.waits = event->waits;
-	event->facts.n_waits = n;
-	return true;
+	       request->outcome < REQUESTS_OUTCOMES && request->target_size <= SLOW_REQUEST_TARGET;
 }
 
 /* The one longest waited for first. */
-static void read_downstreams(struct slow_event *event, const struct slow_request *request)
+static void read_downstreams(struct slow_event *event, const struct request_detail *detail)
 {
 	struct request_downstream *to = event->facts.downstreams;
 
 	for (unsigned i = 0; i < REQUEST_MAX_DOWNSTREAMS; i++) {
-		const struct slow_downstream *from = &request->downstreams[i];
+		const struct slow_downstream *from = &detail->downstreams[i];
 		size_t at;
 
 		if (!from->name.key.port)
@@ -89,6 +65,47 @@ static void read_downstreams(struct slow_event *event, const struct slow_request
 			.ns = from->ns,
 		};
 	}
+}
+
+bool slow_event_read_waits(struct slow_event *event, const struct request_detail *detail)
+{
+	uint64_t left_ns = event->facts.duration_ns;
+	size_t n = 0;
+
+	if (!are_downstreams_sound(detail))
+		return false;
+	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
+		uint64_t ns = detail->reasons_ns[reason];
+
+		if (ns > left_ns)
+			return false;
+		left_ns -= ns;
+		if (reason == REQUEST_UNATTRIBUTED)
+			ns += left_ns;
+		if (ns)
+			event->waits[n++] =
+				(struct request_wait){ request_reason_name(reason), ns };
+	}
+	event->facts.waits = event->waits;
+	event->facts.n_waits = n;
+	read_downstreams(event, detail);
+	return true;
+}
+
+void slow_event_read_path(struct slow_event *event, const struct request_path *path)
+{
+	struct request_record *facts = &event->facts;
+
+	snprintf(event->local, sizeof(event->local), path->is_unix ? "unix" : "");
+	snprintf(event->peer, sizeof(event->peer), path->is_unix ? "unix" : "");
+	if (path->local_port)
+		request_address(event->local, path->local_address, path->local_port);
+	if (path->peer_port)
+		request_address(event->peer, path->peer_address, path->peer_port);
+	facts->local = event->local;
+	facts->peer = event->peer;
+	facts->retransmits = path->retransmits;
+	facts->rtt_us = path->rtt_us;
 }
 
 /* Up to the first blank, which begins the version. */
@@ -133,26 +150,20 @@ int slow_event_read(struct slow_event *event, const void *data, size_t size, uns
 		.route = event->route,
 		.target = event->target,
 		.status = event->status,
-		.local = event->local,
-		.peer = event->peer,
 		.end_ns = head->ns,
 		.duration_ns = request->duration_ns,
 		.first_byte_ns = request->first_byte_ns,
 		.response_bytes = head->size,
 		.pid = head->pid,
 		.tid = head->tid,
-		.retransmits = request->retransmits,
-		.rtt_us = request->rtt_us,
 		.histogram = &requests_duration_metrics[head->role],
 	};
-	if (!read_waits(event, request))
+	if (!slow_event_read_waits(event, &request->detail))
 		return -EBADMSG;
+	slow_event_read_path(event, &request->detail.path);
 	requests_labels(&event->key, event->status, facts->labels);
 	facts->operation = facts->labels[0];
 	facts->error = facts->labels[2];
-	request_address(event->local, request->local_address, request->local_port);
-	request_address(event->peer, request->peer_address, request->peer_port);
-	read_downstreams(event, request);
 	read_target(event, request);
 	event->route[0] = '\0';
 	return 0;

@@ -320,25 +320,46 @@ uint64_t slow_requests_threshold(struct slow_requests *slow, enum requests_role 
 	return slow_gate_turn(&slow->kernel_gates[role], now_ns);
 }
 
+uint64_t slow_requests_call_threshold(struct slow_requests *slow, unsigned number,
+				      enum requests_role role, uint64_t now_ns)
+{
+	return slow_gate_turn(&slow->call_gates[number % PREFIX_PROTOCOLS][role], now_ns);
+}
+
+/*
+ * A client's is told from the first byte sent to the last one received: it is waited for altogether, whatever its threads do. At a
+ * server nobody knows where the time of several at once on a connection went.
+ */
+static void name_waits(struct slow_event *event, const struct slow_call_place *place)
+{
+	struct request_detail detail = { 0 };
+
+	if (place->role == REQUESTS_SERVER && place->detail &&
+	    slow_event_read_waits(event, place->detail))
+		return;
+	if (place->role == REQUESTS_CLIENT)
+		detail.reasons_ns[REQUEST_OUTBOUND] = event->facts.duration_ns;
+	slow_event_read_waits(event, &detail);
+}
+
 void slow_requests_take_call(struct slow_requests *slow, const struct slow_call_place *place,
 			     const struct protocol *protocol, const struct protocol_call *call)
 {
 	struct slow_gate *gate = &slow->call_gates[place->number % PREFIX_PROTOCOLS][place->role];
 	uint64_t duration_ns = call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0;
-	struct request_record facts;
+	struct slow_event event;
+	struct request_record *facts = &event.facts;
 
 	if (!slow_gate_passes(gate, duration_ns, call->end_ns))
 		return;
 	slow->counts.calls++;
-	facts = (struct request_record){
+	*facts = (struct request_record){
 		.protocol = (call->inner ? call->inner : protocol)->name,
 		.side = place->role == REQUESTS_CLIENT ? "client" : "server",
 		.operation = call->operation,
 		.route = call->target,
 		.target = "",
 		.status = call->status,
-		.local = "",
-		.peer = "",
 		.end_ns = call->end_ns,
 		.duration_ns = duration_ns,
 		.response_bytes = call->response_bytes,
@@ -346,10 +367,12 @@ void slow_requests_take_call(struct slow_requests *slow, const struct slow_call_
 		.tid = place->tid,
 	};
 	if (call->first_byte_ns > call->start_ns)
-		facts.first_byte_ns = call->first_byte_ns - call->start_ns;
-	facts.histogram =
-		requests_call_labels(protocol, place->role, call, facts.labels, &facts.error);
-	slow_requests_keep(slow, place->entity, place->role, &facts);
+		facts->first_byte_ns = call->first_byte_ns - call->start_ns;
+	slow_event_read_path(&event, place->path);
+	name_waits(&event, place);
+	facts->histogram =
+		requests_call_labels(protocol, place->role, call, facts->labels, &facts->error);
+	slow_requests_keep(slow, place->entity, place->role, facts);
 }
 
 /* ---- what goes out ---- */

@@ -35,13 +35,17 @@ struct slow_call_place {
 	uint32_t pid, tid; /* that sent or took the response */
 	uint16_t number; /* enum prefix_protocol */
 	uint16_t role; /* enum requests_role */
+	const struct request_path *path;
+	const struct request_detail *detail; /* where its time went; NULL: not known */
 };
 void slow_requests_take_call(struct slow_requests *slow, const struct slow_call_place *place,
 			     const struct protocol *protocol, const struct protocol_call *call);
 
-/* From what duration on the kernel side is to tell of a request; never 0. */
+/* From what duration on the kernel side is to tell of a request, and of an exchange in another protocol; never 0. */
 uint64_t slow_requests_threshold(struct slow_requests *slow, enum requests_role role,
 				 uint64_t now_ns);
+uint64_t slow_requests_call_threshold(struct slow_requests *slow, unsigned number,
+				      enum requests_role role, uint64_t now_ns);
 
 /* Writes all, and drops what is too old. */
 void slow_requests_write(struct slow_requests *slow, struct metric_writer *writer, uint64_t now_ns);

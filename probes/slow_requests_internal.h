@@ -27,6 +27,10 @@ struct slow_event {
 int slow_event_read(struct slow_event *event, const void *data, size_t size, unsigned max_entities,
 		    uint64_t now_ns);
 
+/* Of facts with a duration, where it went; what is not said to be anything else is unattributed. False: more than there is. */
+bool slow_event_read_waits(struct slow_event *event, const struct request_detail *detail);
+void slow_event_read_path(struct slow_event *event, const struct request_path *path);
+
 /* The names of paths, by service: path_template.h. Bounded: services beyond have none. */
 struct slow_paths;
 struct slow_paths *slow_paths_new(void); /* NULL: no memory */

@@ -34,10 +34,27 @@ static const struct hook hooks[] = {
 
 /* All of what bpf/requests*.bpf.h define but one hook's scratch. */
 static const char *const borrowed[] = {
-	"rows",	   "row_keys",	      "row_of_key",    "free_rows",
-	"bytes",   "in_flight",	      "request_waits", "connections",
-	"streams", "tls_sockets",     "exchange_rows", "exchange_keys",
-	"events",  "row_of_exchange", ".bss",	       "free_exchange_rows",
+	"rows",
+	"row_keys",
+	"row_of_key",
+	"free_rows",
+	"bytes",
+	"in_flight",
+	"request_waits",
+	"connections",
+	"streams",
+	"tls_sockets",
+	"exchange_rows",
+	"exchange_keys",
+	"events",
+	"row_of_exchange",
+	".bss",
+	"free_exchange_rows",
+	"row_of_downstream",
+	"free_downstreams",
+	"downstream_names",
+	"downstream_ns",
+	"stopped_streams",
 	NULL,
 };
 

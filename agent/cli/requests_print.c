@@ -219,15 +219,14 @@ static void add_what(struct buffer *out, const json_t *request, const char *key)
 static void print_route(const struct requests_screen *screen, const struct line *line)
 {
 	double oldest = number_of(line->service, "oldest_seconds");
-	bool is_http1 = !line->route || !strcmp(text_of(line->route, "protocol"), "http");
 	struct buffer out = { 0 };
 
 	add_rate(&out, line->route ? number_of(line->route, "rate") : 0);
 	add_rate(&out, line->route ? number_of(line->route, "error_rate") : 0);
 	add_seconds(&out, line->route ? number_of(line->route, "p50_seconds") : NAN);
 	add_seconds(&out, line->route ? number_of(line->route, "p99_seconds") : NAN);
-	add_count(&out, is_http1 ? number_of(line->service, "in_flight") : NAN);
-	add_seconds(&out, is_http1 && oldest > 0 ? oldest : NAN);
+	add_count(&out, number_of(line->service, "in_flight"));
+	add_seconds(&out, oldest > 0 ? oldest : NAN);
 	buffer_string(&out, "  ");
 	add_column(&out, text_of(line->service, "side"), 6);
 	add_column(&out, line->route ? text_of(line->route, "protocol") : "", 10);

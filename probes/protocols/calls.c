@@ -25,11 +25,13 @@ struct call {
 	uint64_t request_bytes, response_bytes;
 	char operation[PROTOCOL_NAME_SIZE];
 	char target[PROTOCOL_TEXT_SIZE];
+	bool was_alone;
 };
 
 struct protocol_calls {
 	protocol_ended ended;
 	void *context;
+	struct protocol_pool *pool; /* NULL: none */
 	struct call *oldest, *newest;
 	unsigned n;
 	unsigned n_buckets; /* 0: there is no table */
@@ -121,6 +123,8 @@ static void call_remove(struct protocol_calls *calls, struct call *call)
 	*(call->newer ? &call->newer->older : &calls->newest) = call->older;
 	if (!--calls->n)
 		table_free(calls);
+	if (calls->pool)
+		calls->pool->n--;
 	free(call);
 }
 
@@ -161,6 +165,7 @@ static void call_end(struct protocol_calls *calls, struct call *call, uint64_t n
 		.target = call->target,
 		.status = clean_status,
 		.is_error = is_error,
+		.was_alone = call->was_alone,
 		.inner = call->inner,
 		.start_ns = call->start_ns,
 		.first_byte_ns = call->first_byte_ns,
@@ -178,23 +183,42 @@ static void call_end(struct protocol_calls *calls, struct call *call, uint64_t n
 
 /* ---- for decoders: protocol.h ---- */
 
+static bool has_room(struct protocol_calls *calls)
+{
+	struct protocol_pool *pool = calls->pool;
+
+	if (calls->n >= PROTOCOL_MAX_CALLS)
+		return false;
+	if (!pool || pool->n < pool->max)
+		return true;
+	pool->refused++;
+	return false;
+}
+
 void protocol_begin(struct protocol_calls *calls, uint64_t key, uint64_t ns)
 {
 	struct call *call;
 
 	if (call_find(calls, key))
 		return;
-	call = calls->n < PROTOCOL_MAX_CALLS ? calloc(1, sizeof(*call)) : NULL;
+	call = has_room(calls) ? calloc(1, sizeof(*call)) : NULL;
 	if (!call) {
+		if (calls->newest) /* whose it is not known to be alone now */
+			calls->newest->was_alone = false;
 		calls->counts.dropped++;
 		return;
 	}
 	call->key = key;
 	call->start_ns = ns;
+	call->was_alone = !calls->n;
+	if (calls->newest)
+		calls->newest->was_alone = false;
 	call->older = calls->newest;
 	*(calls->newest ? &calls->newest->newer : &calls->oldest) = call;
 	calls->newest = call;
 	calls->n++;
+	if (calls->pool)
+		calls->pool->n++;
 	calls->counts.begun++;
 	if (calls->buckets)
 		table_add(calls, call);
@@ -295,7 +319,15 @@ void protocol_stop(struct protocol_calls *calls, enum protocol_unparsed reason)
 
 /* ---- for the one who feeds them: calls.h ---- */
 
-struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context)
+/* A table takes 4 * 8 bytes for each call at most, beyond its first buckets, which more than FEW calls share. */
+uint64_t protocol_pool_bound(const struct protocol_pool *pool)
+{
+	return (uint64_t)pool->n *
+	       (sizeof(struct call) + 16 + FIRST_BUCKETS * sizeof(struct call *) / FEW);
+}
+
+struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context,
+					  struct protocol_pool *pool)
 {
 	struct protocol_calls *calls = calloc(1, sizeof(*calls));
 
@@ -303,6 +335,7 @@ struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context)
 		return NULL;
 	calls->ended = ended;
 	calls->context = context;
+	calls->pool = pool;
 	return calls;
 }
 

@@ -15,6 +15,7 @@ struct protocol_call {
 	const char *operation, *target, *status; /* "" where unknown; printable UTF-8 */
 	bool is_error;
 	bool is_encrypted; /* of a connection within TLS; for whoever feeds the decoder to say */
+	bool was_alone; /* on its connection, from its beginning to its end */
 	const struct protocol *inner; /* what it has become, or NULL: the connection's */
 	uint64_t start_ns; /* its first byte */
 	uint64_t first_byte_ns; /* of the response; 0: none was seen */
@@ -30,12 +31,22 @@ struct protocol_counts {
 	uint64_t ended; /* told to the callback */
 	uint64_t abandoned; /* after a gap it is unknown which response was theirs */
 	uint64_t forgotten; /* by the protocol's rules without response */
-	uint64_t dropped; /* not begun: PROTOCOL_MAX_CALLS were in flight, or no memory */
+	uint64_t
+		dropped; /* not begun: PROTOCOL_MAX_CALLS were in flight, or all there may be, or no memory */
 	uint64_t unparsed_bytes[PROTOCOL_UNPARSED_REASONS];
 };
 
-/* NULL: no memory. A connection without calls in flight keeps little more than its counts. */
-struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context);
+/* How many calls may be in flight on all connections that share it. */
+struct protocol_pool {
+	unsigned max, n;
+	uint64_t refused; /* of those dropped, for this reason */
+};
+uint64_t protocol_pool_bound(
+	const struct protocol_pool *pool); /* bytes that its calls of now take at most */
+
+/* NULL: no memory. pool: outlives it; NULL: none. A connection without calls in flight keeps little more than its counts. */
+struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context,
+					  struct protocol_pool *pool);
 /* The connection has ended: each call in flight ends now as an error of status PROTOCOL_NO_RESPONSE. */
 void protocol_calls_close(struct protocol_calls *calls, uint64_t ns);
 /* Without a word about calls in flight. NULL is fine. */

@@ -23,7 +23,7 @@ void protocol_run_begin(struct protocol_run *run, const struct protocol *protoco
 	run->protocol = protocol;
 	run->ns = 1000;
 	run->connection = protocol->open(midway);
-	run->calls = protocol_calls_new(note, run);
+	run->calls = protocol_calls_new(note, run, NULL);
 	assert_non_null(run->connection);
 	assert_non_null(run->calls);
 }

@@ -158,7 +158,7 @@ struct talk_result talk_run(const struct talk *talk, const struct protocol *prot
 {
 	struct run run = { .protocol = protocol, .view = view };
 
-	run.calls = protocol_calls_new(note, &run);
+	run.calls = protocol_calls_new(note, &run, NULL);
 	assert_non_null(run.calls);
 	run.connection = protocol->open(view->midway);
 	assert_non_null(run.connection);

@@ -4,6 +4,7 @@
  * every byte and turn is known: exchanges are counted by their turns, once per side.
  */
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include "tests/harness/dialogue.h"
 #include "tests/harness/harness.h"
@@ -233,19 +234,82 @@ static void a_full_ring_loses_only_detail(void **state)
 	(void)state;
 }
 
-/* ---- in flight ---- */
+/* ---- what is not copied any more ---- */
 
-static int hold_a_command(void *argument, void *shared)
+#define REPLICA "*1\r\n$4\r\nSYNC\r\n"
+#define ACCEPTS "+FULLRESYNC 0 0\r\n"
+
+/* A replica asks for everything, and gets it: more than the ring holds a hundred times. */
+static int replicate(void *argument, void *shared)
 {
 	int port, listener = listen_on_loopback(AF_INET, &port);
 	int client = connect_to_loopback(AF_INET, port);
 	int server = (int)MUST(accept(listener, NULL, NULL));
 
-	send_all(client, "*1\r\n$4\r\nPING\r\n", 14);
-	receive_bytes(server, 14);
+	send_all(client, REPLICA, strlen(REPLICA));
+	receive_bytes(server, strlen(REPLICA));
+	send_all(server, ACCEPTS "REDIS0009", strlen(ACCEPTS "REDIS0009"));
+	receive_bytes(client, strlen(ACCEPTS "REDIS0009"));
+	await_step();
+	for (int i = 0; i < FLOOD_TURNS; i++) {
+		send_bytes(server, FLOOD_SIZE);
+		receive_bytes(client, FLOOD_SIZE);
+	}
+	await_step();
+	close(client);
+	close(server);
+	return 0;
+}
+
+static void what_cannot_be_told_apart_is_not_copied(void **state)
+{
+	const double flood = 2.0 * FLOOD_TURNS * FLOOD_SIZE; /* both ends */
+	/* nothing but copies goes through the ring, whatever others ask */
+	struct leadline *leadline = leadline_start_only(
+		"requests", (const char *const[]){ "--probes.requests.ring_bytes=16KiB",
+						   "--probes.requests.slow=0", NULL });
+	struct workload *workload = steps_start("replica", replicate, NULL);
+	double malformed, before;
+	struct page *page = leadline_scrape(leadline);
+
+	before = metric_sum(page, "leadline_socket_bytes_total", "comm", workload->comm, "reason",
+			    "malformed", NULL);
+	page_free(page);
+	MUST(kill(leadline->pid, SIGSTOP)); /* what is copied now is lost */
+	steps_next();
+	MUST(kill(leadline->pid, SIGCONT));
+	page = leadline_scrape(leadline);
+	requests_expect("lost",
+			metric_sum(page, "leadline_probe_lost_total", "probe", "requests", "reason",
+				   "ring_full", NULL),
+			0);
+	malformed = metric_sum(page, "leadline_socket_bytes_total", "comm", workload->comm,
+			       "reason", "malformed", NULL);
+	requests_expect("bytes not told apart", malformed - before, flood);
+	page_free(page);
+	steps_finish(workload);
+	(void)state;
+}
+
+/* ---- in flight ---- */
+
+#define PING "*1\r\n$4\r\nPING\r\n"
+
+/* Three commands in one piece; the first is answered, then the others. */
+static int hold_commands(void *argument, void *shared)
+{
+	int port, listener = listen_on_loopback(AF_INET, &port);
+	int client = connect_to_loopback(AF_INET, port);
+	int server = (int)MUST(accept(listener, NULL, NULL));
+
+	send_all(client, PING PING PING, 3 * 14);
+	receive_bytes(server, 3 * 14);
 	await_step();
 	send_all(server, "+PONG\r\n", 7);
 	receive_bytes(client, 7);
+	await_step();
+	send_all(server, "+PONG\r\n+PONG\r\n", 2 * 7);
+	receive_bytes(client, 2 * 7);
 	await_step();
 	close(client);
 	close(server);
@@ -259,22 +323,25 @@ static double in_flight(const struct page *page, const char *comm, const char *r
 
 static void what_waits_for_an_answer_is_in_flight(void **state)
 {
+	static const double expected[] = { 3, 2, 0 };
 	struct leadline *leadline = requests_agent_start();
-	struct workload *workload = steps_start("holder", hold_a_command, NULL);
-	struct page *page;
+	struct workload *workload = steps_start("holder", hold_commands, NULL);
 
 	pause_seconds(0.1);
-	page = leadline_scrape(leadline);
-	requests_expect("in flight", in_flight(page, workload->comm, "client"), 1);
-	requests_expect("in flight", in_flight(page, workload->comm, "server"), 1);
-	assert_true(metric_value(page, "leadline_request_oldest_seconds", "comm", workload->comm,
-				 "role", "server", NULL) >= 0.1);
-	page_free(page);
-	steps_next();
-	page = leadline_scrape(leadline);
-	requests_expect("in flight", in_flight(page, workload->comm, "client"), 0);
-	requests_expect("in flight", in_flight(page, workload->comm, "server"), 0);
-	page_free(page);
+	for (int i = 0; i < 3; i++) {
+		struct page *page = leadline_scrape(leadline);
+		double oldest = metric_value(page, "leadline_request_oldest_seconds", "comm",
+					     workload->comm, "role", "server", NULL);
+
+		requests_expect("in flight", in_flight(page, workload->comm, "client"),
+				expected[i]);
+		requests_expect("in flight", in_flight(page, workload->comm, "server"),
+				expected[i]);
+		assert_true(expected[i] > 0 ? oldest >= 0.1 : oldest == 0);
+		page_free(page);
+		if (i < 2)
+			steps_next();
+	}
 	steps_finish(workload);
 	(void)state;
 }
@@ -306,6 +373,7 @@ int main(void)
 		HARNESS_TEST(every_turn_is_an_exchange),
 		HARNESS_TEST(every_turn_over_unix_sockets),
 		HARNESS_TEST(a_full_ring_loses_only_detail),
+		HARNESS_TEST(what_cannot_be_told_apart_is_not_copied),
 		HARNESS_TEST(what_waits_for_an_answer_is_in_flight),
 		HARNESS_TEST(what_is_not_wanted_is_unknown),
 	};

@@ -135,6 +135,9 @@ static void redis_commands_that_wait(void **state)
 	assert_string_equal(requests_text(one, "protocol"), "redis");
 	assert_true(requests_number(one, "duration_seconds") >= 0.08);
 	assert_true(requests_number(one, "pid") == server->pid);
+	assert_non_null(strstr(requests_text(one, "peer"), "127.0.0.1:"));
+	assert_true(requests_number(one, "rtt_seconds") > 0);
+	requests_expect_waits(one, "poll", 0.08);
 	requests_slowest(page, "server", "SET", "", &n);
 	assert_int_equal(n, 1);
 
@@ -142,6 +145,57 @@ static void redis_commands_that_wait(void **state)
 	expect_printed(leadline, flags, (const char *const[]){ "server redis", "BLPOP", NULL });
 	snprintf(flags, sizeof(flags), "--slow --json --service=%s", server->unit + 1);
 	expect_printed(leadline, flags, (const char *const[]){ "\"operation\":\"BLPOP\"", NULL });
+}
+
+/* Both serve each connection by a thread of its own. What their clients wait for is them. */
+static void statements_that_wait(void **state)
+{
+	struct leadline *leadline = start_agent("--probes.requests.slow=3");
+	struct server *servers[] = { postgresql_start(), mariadb_start() };
+	static const char *const reasons[] = { "poll", "lock" };
+	const json_t *one;
+	char path[128];
+	size_t n;
+
+	shell("PGSSLMODE=disable %s -h 127.0.0.1 -U postgres -p %d -qc 'SELECT pg_sleep(0.05)' >/dev/null",
+	      postgresql_program("psql"), servers[0]->port);
+	shell("mariadb -h 127.0.0.1 -u root -P %d -e 'SELECT SLEEP(0.05)' >/dev/null",
+	      servers[1]->port);
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/requests?slow=true&service=%s",
+			 servers[i]->unit + 1);
+		one = requests_slowest(requests_page_of(leadline, path), "server", "SELECT",
+				       "SELECT", &n);
+		assert_int_equal(n, 1);
+		requests_expect_waits(one, reasons[i], 0.05);
+		assert_non_null(strstr(requests_text(one, "peer"), "127.0.0.1:"));
+		assert_true(requests_number(one, "rtt_seconds") > 0);
+		snprintf(path, sizeof(path), "/requests?slow=true&service=%s",
+			 i ? "mariadb" : "psql");
+		one = requests_slowest(requests_page_of(leadline, path), "client", "SELECT",
+				       "SELECT", &n);
+		assert_int_equal(n, 1);
+		requests_expect_waits(one, "outbound", 0.05);
+	}
+}
+
+/* Two at once: where the time of either went nobody knows. */
+static void commands_in_one_piece(void **state)
+{
+	struct leadline *leadline = start_agent("--probes.requests.slow=3");
+	struct server *server = redis_start();
+	const json_t *one;
+	char path[128];
+	size_t n;
+
+	shell("python3 -c \"import socket; s = socket.create_connection(('127.0.0.1', %d)); "
+	      "s.sendall(b'*3\\r\\n\\$5\\r\\nBLPOP\\r\\n\\$1\\r\\na\\r\\n\\$4\\r\\n0.05\\r\\n' * 2); "
+	      "s.recv(10, socket.MSG_WAITALL)\"",
+	      server->port);
+	snprintf(path, sizeof(path), "/requests?slow=true&service=%s", server->unit + 1);
+	one = requests_slowest(requests_page_of(leadline, path), "server", "BLPOP", "", &n);
+	assert_int_equal(n, 2);
+	requests_expect_waits(one, "unattributed", requests_number(one, "duration_seconds"));
 }
 
 static void the_table(void **state)
@@ -175,10 +229,9 @@ static void the_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		HARNESS_TEST(a_server_that_sleeps),
-		HARNESS_TEST(as_many_as_are_wanted),
-		HARNESS_TEST(redis_commands_that_wait),
-		HARNESS_TEST(the_table),
+		HARNESS_TEST(a_server_that_sleeps),	HARNESS_TEST(as_many_as_are_wanted),
+		HARNESS_TEST(redis_commands_that_wait), HARNESS_TEST(statements_that_wait),
+		HARNESS_TEST(commands_in_one_piece),	HARNESS_TEST(the_table),
 	};
 
 	return cmocka_run_group_tests_name("slow_requests", tests, NULL, NULL);

@@ -62,7 +62,7 @@ static void note(void *context, const struct protocol_call *call)
 static void run_start(struct run *run)
 {
 	*run = (struct run){ 0 };
-	run->calls = protocol_calls_new(note, run);
+	run->calls = protocol_calls_new(note, run, NULL);
 	run->connection = protocol_http2.open(false);
 	assert_non_null(run->calls);
 	assert_non_null(run->connection);

@@ -33,7 +33,7 @@ static struct protocol_calls *calls_new(struct told *told)
 	struct protocol_calls *calls;
 
 	memset(told, 0, sizeof(*told));
-	calls = protocol_calls_new(note, told);
+	calls = protocol_calls_new(note, told, NULL);
 	assert_non_null(calls);
 	return calls;
 }
@@ -286,6 +286,54 @@ static void a_decoder_can_have_enough(void **state)
 	protocol_calls_free(calls);
 }
 
+/* Whether any other was there at some time of it. */
+static void a_call_knows_whether_it_was_alone(void **state)
+{
+	struct told told;
+	struct protocol_calls *calls = calls_new(&told);
+
+	protocol_begin(calls, 1, 100);
+	protocol_end(calls, 1, 110, "", false);
+	assert_true(told.last.was_alone);
+	for (uint64_t key = 2; key < 5; key++)
+		protocol_begin(calls, key, 100 + key);
+	for (uint64_t key = 2; key < 5; key++) {
+		protocol_end(calls, key, 200, "", false);
+		assert_false(told.last.was_alone);
+	}
+	protocol_begin(calls, 5, 300);
+	protocol_end(calls, 5, 310, "", false);
+	assert_true(told.last.was_alone);
+	protocol_calls_free(calls);
+}
+
+static void all_connections_share_a_bound(void **state)
+{
+	struct protocol_pool pool = { .max = 3 };
+	struct told told = { 0 };
+	struct protocol_calls *one = protocol_calls_new(note, &told, &pool);
+	struct protocol_calls *other = protocol_calls_new(note, &told, &pool);
+
+	assert_int_equal(protocol_pool_bound(&pool), 0);
+	protocol_begin(one, 1, 100);
+	protocol_begin(one, 2, 100);
+	protocol_begin(other, 1, 100);
+	assert_int_equal(pool.n, 3);
+	assert_true(protocol_pool_bound(&pool) >= 3 * PROTOCOL_TEXT_SIZE);
+	protocol_begin(other, 2, 100); /* that is one too many */
+	assert_int_equal(pool.refused, 1);
+	assert_int_equal(protocol_calls_counts(other)->dropped, 1);
+	protocol_end(other, 1, 110, "", false);
+	assert_false(told.last.was_alone); /* for all we know */
+	protocol_abandon(one);
+	assert_int_equal(pool.n, 0);
+	protocol_begin(other, 2, 100);
+	assert_int_equal(protocol_calls_in_flight(other, NULL), 1);
+	protocol_calls_free(one);
+	protocol_calls_free(other);
+	assert_int_equal(pool.n, 0);
+}
+
 static void text_is_printable_and_cut_at_a_character(void **state)
 {
 	struct told told;
@@ -336,6 +384,8 @@ int main(void)
 		cmocka_unit_test(abandoned_calls_are_counted_not_told),
 		cmocka_unit_test(unparsed_bytes_add_up_by_reason),
 		cmocka_unit_test(a_decoder_can_have_enough),
+		cmocka_unit_test(a_call_knows_whether_it_was_alone),
+		cmocka_unit_test(all_connections_share_a_bound),
 		cmocka_unit_test(text_is_printable_and_cut_at_a_character),
 	};
 

@@ -58,7 +58,7 @@ static void ignore(void *context, const struct protocol_call *call)
 static int follow(void **ret_made)
 {
 	const struct protocol_counts *counts;
-	struct protocol_calls *calls = protocol_calls_new(ignore, NULL);
+	struct protocol_calls *calls = protocol_calls_new(ignore, NULL, NULL);
 	void *connection = world.protocol->open(false);
 	int err = calls && connection ? 0 : -ENOMEM;
 

@@ -437,7 +437,7 @@ static void the_table(void **state)
 		print(requests_print_routes, json, 0, 0),
 		"REQUESTS/s  ERRORS/s      P50      P99 INFLIGHT   OLDEST  SIDE   PROTOCOL   SERVICE  ROUTE\n"
 		"      40.0      10.0   4.14ms   40.4ms        2    1.50s  server http       shop.service/nginx  GET\n"
-		"       3.0         0   1.02ms   1.06ms        -        -  server tls        shop.service/nginx  \n"
+		"       3.0         0   1.02ms   1.06ms        2    1.50s  server tls        shop.service/nginx  \n"
 		"         0         0        -        -        1    8.00s  client            cart-0/java  \n");
 	assert_string_equal(print(requests_print_routes, json, 2, 20), "REQUESTS/s  ERRORS/…\n"
 								       "      40.0      10.…\n"

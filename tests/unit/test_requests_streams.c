@@ -3,6 +3,9 @@
 #include <errno.h>
 #include "agent/registry.h"
 #include "probes/requests_streams.h"
+#include "probes/slow_requests.h"
+#include "agent/request_record.h"
+#include "agent/snapshot.h"
 #include "tests/harness/harness.h"
 
 #define MAX_CONNECTIONS 5
@@ -211,6 +214,229 @@ static void bytes_are_parsed_or_not(void **state)
 	(void)state;
 }
 
+/* ---- what is in flight ---- */
+
+struct in_flight {
+	unsigned connections, calls;
+	uint64_t oldest_ns;
+};
+
+static void add_in_flight(void *context, uint32_t entity, enum requests_role role, unsigned n,
+			  uint64_t oldest_ns)
+{
+	struct in_flight *sum = context;
+
+	assert_int_equal(entity, 3);
+	assert_int_equal(role, REQUESTS_CLIENT);
+	sum->connections++;
+	sum->calls += n;
+	if (!sum->oldest_ns || oldest_ns < sum->oldest_ns)
+		sum->oldest_ns = oldest_ns;
+}
+
+static void each_call_is_in_flight_until_its_end(void **state)
+{
+	struct in_flight sum = { 0 };
+
+	say(1, 0, true, PING);
+	say(1, 0, false, PONG);
+	say(1, 1, true, PING PING);
+	say(2, 0, true, PING);
+	say(2, 0, false, PONG);
+	say(2, 1, true, PING PING PING);
+	say(2, 1, false, PONG);
+	say(3, 0, true, PING);
+	say(3, 0, false, PONG);
+	streams_each_in_flight(streams, add_in_flight, &sum);
+	assert_int_equal(sum.connections, 2);
+	assert_int_equal(sum.calls, 2 + 2);
+	assert_int_equal(sum.oldest_ns, 1001);
+	assert_true(streams_bound(streams) > 0);
+	(void)state;
+}
+
+/* As many calls on all connections as there may be connections. */
+static void all_connections_share_a_bound(void **state)
+{
+	struct in_flight sum = { 0 };
+
+	for (uint64_t connection = 1; connection <= 3; connection++) {
+		say(connection, 0, true, PING);
+		say(connection, 0, false, PONG);
+		say(connection, 1, true, PING PING PING);
+	}
+	streams_each_in_flight(streams, add_in_flight, &sum);
+	assert_int_equal(sum.calls, MAX_CONNECTIONS);
+	/* of the last connection the first one, too */
+	assert_int_equal(streams_counts(streams)->refused, 3 * 3 - MAX_CONNECTIONS + 1);
+	(void)state;
+}
+
+/* ---- details ---- */
+
+struct told_detail {
+	struct stream_event event;
+	struct stream_detail detail;
+};
+
+/* Of an exchange that has gone on for so long. */
+static struct told_detail detail_of(uint64_t began_ns, uint64_t ns)
+{
+	struct told_detail told = {
+		.event = event_of(1, 0, false, "").event,
+		.detail = { .began_ns = began_ns,
+			    .detail = { .path = { .peer_address = { [10] = 0xff,
+								    0xff,
+								    10,
+								    0,
+								    0,
+								    1 },
+						  .peer_port = 6379 } } },
+	};
+
+	told.event.ns = ns;
+	told.event.kind = STREAM_DETAIL;
+	told.event.flags = STREAM_BEGINS;
+	told.event.role = REQUESTS_SERVER;
+	told.detail.detail.reasons_ns[WAIT_DISK] = ns - began_ns;
+	return told;
+}
+
+static void tell_detail(uint64_t began_ns, uint64_t ns)
+{
+	const struct told_detail told = detail_of(began_ns, ns);
+
+	assert_int_equal(streams_take_event(streams, &told, sizeof(told)), 0);
+}
+
+static void serve(uint32_t sequence, bool from_client, const char *bytes, uint64_t ns)
+{
+	struct example example = event_of(1, sequence, from_client, bytes);
+
+	example.event.ns = ns;
+	example.event.role = REQUESTS_SERVER;
+	assert_int_equal(take(&example, sizeof(example.event) + strlen(bytes)), 0);
+}
+
+static void expect_slow(struct slow_requests *slow, const char *operation, const char *reason)
+{
+	struct registry *registry = registry_new(entity_as_comm, NULL);
+	struct snapshot *snapshot;
+	size_t n = 0;
+
+	slow_requests_write(slow, registry_begin(registry), 2000);
+	snapshot = registry_finish(registry);
+	for (size_t i = 0; i < snapshot->n_slow; i++) {
+		const struct request_record *record = snapshot->slow[i].record;
+
+		if (strcmp(record->operation, operation))
+			continue;
+		n++;
+		assert_string_equal(record->peer, "10.0.0.1:6379");
+		assert_int_equal(record->n_waits, 1);
+		assert_string_equal(record->waits[0].reason, reason);
+		assert_int_equal(record->waits[0].ns, record->duration_ns);
+	}
+	if (!n)
+		test_fail("no %s", operation);
+	snapshot_put(snapshot);
+	registry_free(registry);
+}
+
+#define TIME "*1\r\n$4\r\nTIME\r\n"
+#define ROLE "*1\r\n$4\r\nROLE\r\n"
+
+static void details_are_of_the_call_they_come_with(void **state)
+{
+	struct slow_requests *slow = slow_requests_new(10, MAX_ENTITIES);
+
+	streams_tell_slow(streams, slow);
+	tell_detail(0, 1000); /* of the connection alone */
+	serve(0, true, PING, 1000);
+	tell_detail(1000, 1007);
+	serve(0, false, PONG, 1007);
+	serve(1, true, TIME, 1010);
+	tell_detail(1010, 1015);
+	serve(1, false, "+O", 1015); /* that was not its end */
+	serve(2, false, "K\r\n", 1019);
+	serve(2, true, ROLE ROLE, 1020);
+	tell_detail(1020, 1029);
+	serve(3, false, PONG PONG, 1029); /* of both, hence of none */
+	expect_slow(slow, "PING", "disk");
+	expect_slow(slow, "TIME", "unattributed");
+	expect_slow(slow, "ROLE", "unattributed");
+	streams_free(streams);
+	slow_requests_free(slow);
+	streams = NULL;
+	(void)state;
+}
+
+static void false_details_are_refused(void **state)
+{
+	const struct told_detail good = detail_of(1000, 1007);
+	struct told_detail bad;
+
+	for (size_t size = 0; size < sizeof(good) + 8; size++) {
+		unsigned char *exact = calloc(1, size + 1);
+
+		assert_non_null(exact);
+		memcpy(exact, &good, size < sizeof(good) ? size : sizeof(good));
+		assert_int_equal(streams_take_event(streams, exact, size),
+				 size == sizeof(good) ? 0 : -EBADMSG);
+		free(exact);
+	}
+	bad = good;
+	bad.event.head_size = 1;
+	assert_int_equal(streams_take_event(streams, &bad, sizeof(bad)), -EBADMSG);
+	bad = good;
+	bad.event.flags = STREAM_IN_PIECES;
+	assert_int_equal(streams_take_event(streams, &bad, sizeof(bad)), -EBADMSG);
+	bad = good;
+	bad.event.kind = STREAM_SLOW_REQUEST;
+	assert_int_equal(streams_take_event(streams, &bad, sizeof(bad)), -EBADMSG);
+	(void)state;
+}
+
+/* ---- decoders that have had enough ---- */
+
+static struct {
+	uint64_t stopped, gone;
+	enum stream_stop why;
+} stops;
+
+static void note_stop(void *context, uint64_t connection, enum stream_stop why)
+{
+	assert_ptr_equal(context, &stops);
+	assert_int_equal(stops.stopped, 0);
+	stops.stopped = connection;
+	stops.why = why;
+}
+
+static void note_gone(void *context, uint64_t connection)
+{
+	stops.gone = connection;
+}
+
+static void what_nothing_can_come_of_is_not_copied_on(void **state)
+{
+	memset(&stops, 0, sizeof(stops));
+	streams_tell_stops(streams, &(struct stream_stopper){ note_stop, note_gone, &stops });
+	say(7, 0, true, PING);
+	say(7, 0, false, PONG);
+	assert_int_equal(stops.stopped, 0);
+	say(7, 1, true, "*1\r\n$4\r\nSYNC\r\n"); /* a copy of everything follows, without an end */
+	assert_int_equal(stops.stopped, 0);
+	say(7, 1, false, "+FULLRESYNC 0 0\r\n");
+	say(7, 2, false, "REDIS0009");
+	assert_int_equal(stops.stopped, 7);
+	assert_int_equal(stops.why, STREAM_STOP_MALFORMED);
+	assert_int_equal(stops.gone, 0);
+	assert_int_equal(streams_counts(streams)->stopped, 1);
+	end(7, 3);
+	assert_int_equal(stops.gone, 7);
+	(void)state;
+}
+
 static void refused(struct example example, size_t size)
 {
 	assert_int_equal(take(&example, size), -EBADMSG);
@@ -291,6 +517,11 @@ int main(void)
 		STREAM_TEST(gaps_are_counted_not_guessed),
 		STREAM_TEST(the_silent_make_room),
 		STREAM_TEST(bytes_are_parsed_or_not),
+		STREAM_TEST(each_call_is_in_flight_until_its_end),
+		STREAM_TEST(all_connections_share_a_bound),
+		STREAM_TEST(details_are_of_the_call_they_come_with),
+		STREAM_TEST(false_details_are_refused),
+		STREAM_TEST(what_nothing_can_come_of_is_not_copied_on),
 		STREAM_TEST(lies_are_refused),
 		STREAM_TEST(nonsense_is_survived),
 	};

@@ -30,7 +30,16 @@ struct event {
 	struct slow_request request;
 };
 
-/* 127.0.0.1:8080 to 10.1.2.3:50000, all of it unattributed. */
+static const struct request_path path = {
+	.local_address = { [10] = 0xff, 0xff, 127, 0, 0, 1 },
+	.peer_address = { [10] = 0xff, 0xff, 10, 1, 2, 3 },
+	.local_port = 8080,
+	.peer_port = 50000,
+	.retransmits = 5,
+	.rtt_us = 250,
+};
+
+/* On that path, all of it unattributed. */
 static struct event make_event(const char *target, uint64_t duration_ns, uint64_t end_ns)
 {
 	struct event event = {
@@ -43,20 +52,15 @@ static struct event make_event(const char *target, uint64_t duration_ns, uint64_
 			  .role = REQUESTS_SERVER },
 		.request = { .duration_ns = duration_ns,
 			     .first_byte_ns = duration_ns / 2,
-			     .local_address = { [10] = 0xff, 0xff, 127, 0, 0, 1 },
-			     .peer_address = { [10] = 0xff, 0xff, 10, 1, 2, 3 },
-			     .local_port = 8080,
-			     .peer_port = 50000,
+			     .detail.path = path,
 			     .status = 200,
-			     .method = HTTP1_GET,
-			     .retransmits = 5,
-			     .rtt_us = 250 },
+			     .method = HTTP1_GET },
 	};
 
 	event.request.target_size = (uint32_t)strlen(target);
 	assert_true(strlen(target) <= SLOW_REQUEST_TARGET);
 	memcpy(event.request.target, target, strlen(target));
-	event.request.reasons_ns[REQUEST_UNATTRIBUTED] = duration_ns;
+	event.request.detail.reasons_ns[REQUEST_UNATTRIBUTED] = duration_ns;
 	return event;
 }
 
@@ -105,9 +109,9 @@ static void everything_is_told(void **state)
 	const struct request_record *record;
 	struct snapshot *snapshot;
 
-	event.request.reasons_ns[WAIT_SLEEP] = 15 * MS;
-	event.request.reasons_ns[REQUEST_ON_CPU] = 2 * MS;
-	event.request.reasons_ns[REQUEST_UNATTRIBUTED] =
+	event.request.detail.reasons_ns[WAIT_SLEEP] = 15 * MS;
+	event.request.detail.reasons_ns[REQUEST_ON_CPU] = 2 * MS;
+	event.request.detail.reasons_ns[REQUEST_UNATTRIBUTED] =
 		1 * MS; /* 2 ms are not said to be anything */
 	event.request.status = 503;
 	assert_int_equal(take(slow, &event), 0);
@@ -165,11 +169,11 @@ static void whom_it_waited_for(void **state)
 	const struct request_record *record;
 	struct snapshot *snapshot;
 
-	event.request.reasons_ns[REQUEST_UNATTRIBUTED] = 0;
-	event.request.reasons_ns[REQUEST_OUTBOUND] = 20 * MS;
-	event.request.downstreams[0] = make_downstream(1, 80, DOWNSTREAM_HTTP, 2 * MS);
-	event.request.downstreams[1] = make_downstream(2, 5432, PREFIX_POSTGRESQL, 17 * MS);
-	event.request.downstreams[2] = make_downstream(3, 4711, PREFIX_UNKNOWN, 1 * MS);
+	event.request.detail.reasons_ns[REQUEST_UNATTRIBUTED] = 0;
+	event.request.detail.reasons_ns[REQUEST_OUTBOUND] = 20 * MS;
+	event.request.detail.downstreams[0] = make_downstream(1, 80, DOWNSTREAM_HTTP, 2 * MS);
+	event.request.detail.downstreams[1] = make_downstream(2, 5432, PREFIX_POSTGRESQL, 17 * MS);
+	event.request.detail.downstreams[2] = make_downstream(3, 4711, PREFIX_UNKNOWN, 1 * MS);
 	assert_int_equal(take(slow, &event), 0);
 	event = make_event("/", 10 * MS, NOW);
 	assert_int_equal(take(slow, &event), 0);
@@ -195,8 +199,8 @@ static void addresses_and_odd_targets(void **state)
 	char longest[SLOW_REQUEST_TARGET + 1];
 	struct snapshot *snapshot;
 
-	memset(event.request.local_address, 0, 16);
-	event.request.local_address[15] = 1;
+	memset(event.request.detail.path.local_address, 0, 16);
+	event.request.detail.path.local_address[15] = 1;
 	event.head.role = REQUESTS_CLIENT;
 	event.request.status = 404;
 	assert_int_equal(take(slow, &event), 0);
@@ -263,12 +267,13 @@ static void hostile_events_are_refused(void **state)
 	BAD(event.request.method = HTTP1_METHODS);
 	BAD(event.request.outcome = REQUESTS_OUTCOMES);
 	BAD(event.request.target_size = SLOW_REQUEST_TARGET + 1);
-	BAD(event.request.reasons_ns[0] = 1); /* more than its duration */
-	BAD(event.request.reasons_ns[0] = UINT64_MAX);
-	BAD(event.request.downstreams[0] = make_downstream(1, 80, 0, 1)); /* more than outbound */
-	BAD(event.request.downstreams[2] = make_downstream(1, 80, 0, UINT64_MAX));
-	BAD(event.request.downstreams[1] = make_downstream(1, 80, DOWNSTREAM_PROTOCOLS, 0));
-	BAD(event.request.reasons_ns[REQUEST_UNATTRIBUTED] = UINT64_MAX);
+	BAD(event.request.detail.reasons_ns[0] = 1); /* more than its duration */
+	BAD(event.request.detail.reasons_ns[0] = UINT64_MAX);
+	BAD(event.request.detail.downstreams[0] =
+		    make_downstream(1, 80, 0, 1)); /* more than outbound */
+	BAD(event.request.detail.downstreams[2] = make_downstream(1, 80, 0, UINT64_MAX));
+	BAD(event.request.detail.downstreams[1] = make_downstream(1, 80, DOWNSTREAM_PROTOCOLS, 0));
+	BAD(event.request.detail.reasons_ns[REQUEST_UNATTRIBUTED] = UINT64_MAX);
 	assert_int_equal(collect(slow, NOW)->n_slow, 1);
 	assert_int_equal(slow_requests_counts(slow)->events, 1);
 }
@@ -283,10 +288,10 @@ static void the_slowest_of_each_route(void **state)
 	struct event event;
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-		char path[32];
+		char target[32];
 
-		snprintf(path, sizeof(path), "/users/%zu", 100 + i);
-		take_path(slow, path, order[i] * MS, NOW);
+		snprintf(target, sizeof(target), "/users/%zu", 100 + i);
+		take_path(slow, target, order[i] * MS, NOW);
 	}
 	take_path(slow, "/orders", MS / 2, NOW); /* another route */
 	event = make_event("/users/1", MS / 4, NOW); /* another program */
@@ -421,7 +426,12 @@ static const struct protocol rpc = { .name = "grpc", .family = PROTOCOL_RPC };
 static void calls_of_decoders(void **state)
 {
 	struct slow_requests *slow = make_store(KEPT);
-	const struct slow_call_place place = { 5, 81, 83, PREFIX_POSTGRESQL, REQUESTS_CLIENT };
+	const struct slow_call_place place = { .entity = 5,
+					       .pid = 81,
+					       .tid = 83,
+					       .number = PREFIX_POSTGRESQL,
+					       .role = REQUESTS_CLIENT,
+					       .path = &path };
 	struct protocol_call call = {
 		.operation = "SELECT",
 		.target = "SELECT orders",
@@ -455,12 +465,16 @@ static void calls_of_decoders(void **state)
 	assert_string_equal(record->status, "42P01");
 	assert_string_equal(record->error, "42P01");
 	assert_string_equal(record->target, "");
-	assert_string_equal(record->peer, "");
+	assert_string_equal(record->local, "127.0.0.1:8080");
+	assert_string_equal(record->peer, "10.1.2.3:50000");
+	assert_int_equal(record->rtt_us, 250);
 	assert_int_equal(record->duration_ns, 20 * MS);
 	assert_int_equal(record->first_byte_ns, 5 * MS);
 	assert_int_equal(record->response_bytes, 77);
 	assert_int_equal(record->tid, 83);
-	assert_int_equal(record->n_waits, 0);
+	assert_int_equal(record->n_waits, 1);
+	assert_string_equal(record->waits[0].reason, "outbound");
+	assert_int_equal(record->waits[0].ns, 20 * MS);
 	assert_string_equal(record->histogram->name, "db_client_operation_duration_seconds");
 	assert_string_equal(record->labels[0], "postgresql");
 	record = snapshot->slow[1].record;
@@ -468,6 +482,62 @@ static void calls_of_decoders(void **state)
 	assert_string_equal(record->error, "");
 	assert_int_equal(record->first_byte_ns, 0);
 	assert_string_equal(record->histogram->name, "rpc_client_call_duration_seconds");
+}
+
+static void take_served(struct slow_requests *slow, const char *target,
+			const struct request_detail *detail)
+{
+	static const struct request_path nowhere;
+	const struct slow_call_place place = { .entity = 5,
+					       .number = PREFIX_POSTGRESQL,
+					       .role = REQUESTS_SERVER,
+					       .path = &nowhere,
+					       .detail = detail };
+	const struct protocol_call call = { .operation = "SELECT",
+					    .target = target,
+					    .status = "",
+					    .start_ns = NOW - 20 * MS,
+					    .end_ns = NOW };
+
+	slow_requests_take_call(slow, &place, &database, &call);
+}
+
+static const struct request_record *record_of(const struct snapshot *snapshot, const char *route)
+{
+	for (size_t i = 0; i < snapshot->n_slow; i++)
+		if (!strcmp(snapshot->slow[i].record->route, route))
+			return snapshot->slow[i].record;
+	test_fail("no %s", route);
+}
+
+static void calls_that_a_server_waited_in(void **state)
+{
+	struct slow_requests *slow = make_store(KEPT);
+	struct request_detail detail = { .reasons_ns[WAIT_DISK] = 15 * MS,
+					 .reasons_ns[REQUEST_OUTBOUND] = 3 * MS };
+	const struct request_record *record;
+	struct snapshot *snapshot;
+
+	detail.downstreams[0] = make_downstream(1, 80, DOWNSTREAM_HTTP, 3 * MS);
+	take_served(slow, "known", &detail);
+	take_served(slow, "unknown", NULL);
+	detail.reasons_ns[WAIT_DISK] = 18 * MS; /* more than it took */
+	take_served(slow, "false", &detail);
+	snapshot = collect(slow, NOW);
+
+	record = record_of(snapshot, "known");
+	assert_int_equal(record->n_waits, 3);
+	assert_string_equal(record->waits[0].reason, "disk");
+	assert_string_equal(record->waits[1].reason, "outbound");
+	assert_int_equal(record->waits[2].ns, 2 * MS); /* unattributed */
+	assert_int_equal(record->n_downstreams, 1);
+	assert_string_equal(record->peer, "");
+	for (int i = 0; i < 2; i++) {
+		record = record_of(snapshot, i ? "false" : "unknown");
+		assert_int_equal(record->n_waits, 1);
+		assert_string_equal(record->waits[0].reason, "unattributed");
+		assert_int_equal(record->waits[0].ns, 20 * MS);
+	}
 }
 
 /* ---- the gate ---- */
@@ -581,6 +651,7 @@ int main(void)
 		HARNESS_TEST(an_example_for_each_bucket),
 		HARNESS_TEST(many_routes_are_bounded),
 		HARNESS_TEST(calls_of_decoders),
+		HARNESS_TEST(calls_that_a_server_waited_in),
 		HARNESS_TEST(little_passes_freely),
 		HARNESS_TEST(of_much_the_slowest_pass),
 		HARNESS_TEST(of_equals_few_pass),
