@@ -161,9 +161,10 @@ static int borrow_maps(struct probe *probe)
 
 	if (!probe->desc->lender)
 		return 0;
-	if (!probe->lender)
-		return fail(probe, -ENODEV, "it needs %s, which does not run",
-			    probe->desc->lender->name);
+	if (!probe->lender || !probe_is_running(probe->lender))
+		return fail(probe, -ENODEV, "it needs %s, which does not run: %s",
+			    probe->desc->lender->name,
+			    probe->lender ? probe->lender->reason : "there is none");
 	for (const char *const *name = probe->desc->borrowed; *name && !err; name++) {
 		const struct bpf_map *map =
 			bpf_object__find_map_by_name(probe->lender->object, *name);
@@ -187,7 +188,7 @@ static int share_maps(struct probe *probe)
 
 void probe_lend(struct probe *probe, const struct probe *lender)
 {
-	probe->lender = lender && probe_is_running(lender) ? lender : NULL;
+	probe->lender = lender;
 }
 
 static int handle_event(void *context, void *data, size_t size)

@@ -28,7 +28,7 @@ struct probe {
 	enum probe_state state;
 	char reason[400];
 
-	const struct probe *lender; /* see struct probe_desc; NULL: none, or it does not run */
+	const struct probe *lender; /* see struct probe_desc; NULL: none */
 	struct bpf_object *object;
 	void *skeleton, *data;
 	struct hook_status hooks[PROBE_MAX_HOOKS];

@@ -103,7 +103,11 @@ static const struct probe *find_probe(const struct probe_set *set, const struct 
 
 static void start_probe(struct probe_set *set, struct probe *probe)
 {
-	probe_lend(probe, find_probe(set, probe_description(probe)->lender));
+	const struct probe *lender = find_probe(set, probe_description(probe)->lender);
+
+	if (lender && probe_current_state(lender) == PROBE_DISABLED)
+		return; /* so is what lives on it */
+	probe_lend(probe, lender);
 	if (!probe_load(probe) && set->attaches)
 		probe_attach(probe);
 }
@@ -319,7 +323,11 @@ bool probe_set_watch(struct probe_set *set)
 	bool any = false;
 
 	for (size_t i = 0; set->attaches && i < 1 + N_PROBES; i++) {
-		set->wakes[i] = probe_watch(set->probes[i]);
+		const struct probe *lender =
+			find_probe(set, probe_description(set->probes[i])->lender);
+
+		set->wakes[i] = (!lender || probe_current_state(lender) >= PROBE_DEGRADED) &&
+				probe_watch(set->probes[i]);
 		any |= set->wakes[i];
 	}
 	return any;

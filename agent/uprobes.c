@@ -3,9 +3,11 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/perf_event.h>
 #include <linux/seccomp.h>
 #include <link.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -37,6 +39,27 @@ int probe_attach_uprobe(struct probe *probe, const char *program, const char *pa
 void probe_detach_uprobe(struct bpf_link *link)
 {
 	bpf_link__destroy(link);
+}
+
+bool probe_may_hook_user_space(void)
+{
+	struct perf_event_attr attributes = {
+		.size = sizeof(attributes),
+		.config1 = (uintptr_t) "/proc/self/exe",
+		.config2 = uprobes_trapped_offset(),
+	};
+	FILE *file = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
+	int fd = -1;
+
+	errno = ENOENT;
+	if (file && fscanf(file, "%u", &attributes.type) == 1)
+		fd = (int)syscall(__NR_perf_event_open, &attributes, 0, -1, -1,
+				  PERF_FLAG_FD_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	if (file)
+		fclose(file);
+	return fd >= 0;
 }
 
 /* ---- on this program itself ---- */

@@ -212,6 +212,8 @@ struct bpf_link;
 int probe_attach_uprobe(struct probe *probe, const char *program, const char *path, uint64_t offset,
 			bool at_return, struct bpf_link **ret_link);
 void probe_detach_uprobe(struct bpf_link *link); /* NULL is fine */
+/* Whether this process may attach any: that needs CAP_SYS_ADMIN, whatever else BPF needs. */
+bool probe_may_hook_user_space(void);
 /*
  * Tries a return hook out in a process of its own that is confined by seccomp. Where the kernel makes a system call of it (since 6.11,
  * ff474a78cef5) that such filters see (until 6.14, cf6cb56ef244), it is killed: -EOPNOTSUPP. 0, or -errno when it could not be tried.

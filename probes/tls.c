@@ -84,6 +84,7 @@ struct tls_state {
 	struct requests_shared *shared;
 	const struct tls_counts *counts;
 	bool is_hooking; /* loaded, and within the budget */
+	bool may_hook;
 };
 
 static uint64_t clock_ns(void)
@@ -181,6 +182,11 @@ static struct tls_state *state_of(struct probe *probe)
 		return NULL;
 	}
 	tls_libraries_on_gone(state->libraries, detach, NULL);
+	state->may_hook = probe_may_hook_user_space();
+	if (!state->may_hook)
+		probe_log(
+			probe, PROBE_WARNING,
+			"libraries cannot be hooked, which needs CAP_SYS_ADMIN: TLS is told by its records");
 	probe_set_data(probe, state);
 	return state;
 }
@@ -189,7 +195,7 @@ static bool tls_watch(struct probe *probe)
 {
 	const struct tls_state *state = state_of(probe);
 
-	if (!state || !tls_libraries_scan(state->libraries, clock_ns()))
+	if (!state || !state->may_hook || !tls_libraries_scan(state->libraries, clock_ns()))
 		return false;
 	if (state->is_hooking)
 		attach_found(probe, state);
