@@ -211,6 +211,7 @@ __noinline int streams_send_copy(struct stream *stream, struct work *work)
 			send_event(scratch);
 			stream->protocol = PREFIX_TLS;
 			stream->phase = STREAM_IDLE;
+			stream->began_ns = 0; /* nothing of TLS was asked yet */
 			return 2;
 		}
 		stream->calls++;

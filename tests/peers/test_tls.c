@@ -269,6 +269,45 @@ static void gnutls_client(void **state)
 	(void)state;
 }
 
+/* ---- PostgreSQL: a connection that begins without TLS ---- */
+
+static void postgresql(void **state)
+{
+	static const char address[] =
+		"host=127.0.0.1 user=postgres dbname=postgres sslmode=require";
+	struct leadline *leadline = agent_start();
+	const char *psql = program_renamed(postgresql_program("psql"), "psql-tls");
+	const char *pgbench = program_renamed(postgresql_program("pgbench"), "pgbench-tls");
+	struct server *server = postgresql_start();
+	struct page *page;
+
+	make_certificate(server->directory);
+	shell("chown postgres %s/*.pem && chmod 600 %s/key.pem", server->directory,
+	      server->directory);
+	server_wait(server);
+	shell("%s -q -h 127.0.0.1 -U postgres -p %d -c \"alter system set ssl_cert_file='%s/cert.pem'\" "
+	      "-c \"alter system set ssl_key_file='%s/key.pem'\" -c 'alter system set ssl=on' && kill -HUP %d",
+	      psql, server->port, server->directory, server->directory, (int)server->pid);
+	shell("for i in $(seq 100); do %s '%s port=%d' -c 'show ssl' >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1",
+	      psql, address, server->port);
+	wait_hooked(leadline, "libssl.so", 1);
+	shell("echo 'select 42' >%s/script; %s -n -c 3 -t 101 -f %s/script '%s port=%d' >/dev/null 2>&1",
+	      server->directory, pgbench, server->directory, address, server->port);
+	page = leadline_scrape(leadline);
+	requests_expect("asked",
+			requests_summarized(page, "db_client_operation_duration_seconds", "comm",
+					    "pgbench-tls", "postgresql", "SELECT", ""),
+			303);
+	requests_expect("served",
+			requests_summarized(page, "leadline_db_server_operation_duration_seconds",
+					    "unit", server->unit, "postgresql", "SELECT", ""),
+			303);
+	expect_no_exchanges(page, "comm", "pgbench-tls");
+	requests_expect_nothing_lost(page);
+	page_free(page);
+	(void)state;
+}
+
 /* ---- a library that never sees a socket ---- */
 
 static const char node_server[] =
@@ -381,6 +420,7 @@ int main(void)
 		HARNESS_TEST(http2),
 		HARNESS_TEST(python_server_and_client),
 		HARNESS_TEST(gnutls_client),
+		HARNESS_TEST(postgresql),
 		HARNESS_TEST(node_is_told_by_its_records),
 		HARNESS_TEST(library_in_a_mount_namespace),
 	};
