@@ -64,6 +64,7 @@ help:
 ## sudo make test-vm  every hook on Debian's 6.1 and 6.12 kernels, in virtual machines
 ## sudo make test-vm-arm64  the same for arm64, under emulation
 ## sudo make bench  cost and speed beside the peers, as one table
+## sudo make connections   REQUESTS (5000000) over CONNECTIONS (10000) at once: memory must stay
 ## sudo make soak   SOAK_MINUTES (30) of processes, groups and connections that come and go: memory must stay
 ## make check       formatting, cppcheck, clang-tidy, warnings as errors under gcc, clang and for arm64
 ## make asan, tsan  the unit tests under the sanitizers

@@ -144,7 +144,7 @@ static const struct option_desc options[] = {
 		.fallback = "8192",
 		.min = 1,
 		.max = 1 << 20,
-		.help = "connections decoded at a time; beyond, the one that was silent longest makes room",
+		.help = "connections decoded at a time, and calls in flight on all of them together; beyond, the one that was silent longest makes room",
 	},
 	{
 		.key = "slow",

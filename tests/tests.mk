@@ -97,6 +97,14 @@ soak: deps-test
 	$(Q)PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/soak.py --build $(BUILD) --minutes $(SOAK_MINUTES)
 .PHONY: soak
 
+# ---- make connections [REQUESTS=5000000 CONNECTIONS=10000]: so many requests over so many at once, memory stays ----
+REQUESTS ?= 5000000
+CONNECTIONS ?= 10000
+connections: deps-test
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline
+	$(Q)PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/connections.py --build $(BUILD) --requests $(REQUESTS) --connections $(CONNECTIONS)
+.PHONY: connections
+
 # ---- make check: formatting, linters, warnings as errors under both compilers and for arm64 ----------------
 C_FILES := $(wildcard agent/*.[ch] agent/cli/*.[ch] bpf/*.[ch] bpf/lib/*.h exporters/*.[ch] probes/*.[ch] probes/protocols/*.[ch] tests/*/*.[ch])
 SHELL_FILES := $(wildcard deploy/*.sh tests/*/*.sh .ci/run)

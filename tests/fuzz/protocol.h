@@ -81,7 +81,7 @@ static void run_begin(struct run *run, bool midway)
 	run->n_ended = 0;
 	run->log_size = 0;
 	run->log[0] = '\0';
-	run->calls = protocol_calls_new(note, run);
+	run->calls = protocol_calls_new(note, run, NULL);
 	run->connection = PROTOCOL_UNDER_TEST.open(midway);
 	CHECK(run->calls && run->connection);
 }
