@@ -101,13 +101,21 @@ static void explain(const struct hook_alternative *alternative, const struct ker
 	}
 }
 
-/* For hooks on functions only. */
+static bool is_present(const struct hook_alternative *alternative,
+		       const struct kernel_offers *offers)
+{
+	if (alternative->kind == HOOK_TP_BTF)
+		return offers->tracepoint_args(offers->context, alternative->target) >= 0;
+	return offers->has_function(offers->context, alternative->target);
+}
+
+/* For hooks on functions and tracepoints. */
 static bool is_needed(const struct hook *hook, const struct kernel_offers *offers)
 {
 	if (!hook->where_present)
 		return true;
 	for (int i = 0; i < HOOK_MAX_ALTERNATIVES && hook->alternatives[i].program; i++)
-		if (offers->has_function(offers->context, hook->alternatives[i].target))
+		if (is_present(&hook->alternatives[i], offers))
 			return true;
 	return false;
 }

@@ -126,7 +126,7 @@ static __always_inline bool moved_within_tls(struct connection *connection, __u3
 
 		if (!task || !task->tls_session || !work)
 			return false;
-		open_call(work, data->sk, size, data->readable);
+		open_call(work, data->sk, size, data->how);
 		if (!tls_begins_record(work, size))
 			return false;
 		ignore(connection);
@@ -135,9 +135,10 @@ static __always_inline bool moved_within_tls(struct connection *connection, __u3
 	return tls_socket_moved(data->sk, socket_clock_ns(data->sk), true) != TLS_BY_RECORDS;
 }
 
-static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
+static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 {
-	const struct call_data data = { .sk = sk, .readable = readable };
+	const struct call_data data = { .sk = sk, .how = how };
+	const bool is_send = how & CALL_SENDS;
 	struct connection *connection;
 	struct work *work;
 	struct budget_lane *lane;
@@ -146,7 +147,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, bool is_send
 	__u8 is_lost = LOST_NOT;
 
 	if (!tcp && !is_unix_stream(sk)) {
-		datagram_moved(sk, size, is_send, readable);
+		datagram_moved(sk, size, is_send, how);
 		return;
 	}
 	lane = budget_count();
@@ -267,7 +268,7 @@ static __always_inline void nothing_moved(struct sock *sk, int ret)
 static __always_inline void sent(struct sock *sk, int ret)
 {
 	if (ret > 0)
-		data_moved(sk, ret, true, true);
+		data_moved(sk, ret, CALL_READABLE | CALL_SENDS);
 	else
 		nothing_moved(sk, ret);
 }
@@ -277,7 +278,7 @@ static __always_inline void received(struct sock *sk, int ret, int flags)
 	if (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE))
 		step_vector(sk, ret);
 	else if (ret > 0)
-		data_moved(sk, ret, false, !(flags & MSG_TRUNC));
+		data_moved(sk, ret, flags & MSG_TRUNC ? 0 : CALL_READABLE);
 	else
 		nothing_moved(sk, ret);
 }
@@ -353,6 +354,21 @@ int BPF_PROG(requests_splice, struct sock *sk)
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (connection)
 		connection->unseen_ns = tcp_clock_ns(sk);
+	return 0;
+}
+
+/* Which request of io_uring moves bytes: see lib/uring_call.bpf.h. */
+SEC("tp_btf/io_uring_submit_req")
+int BPF_PROG(requests_uring_submit, struct io_kiocb *request)
+{
+	uring_submitted(request);
+	return 0;
+}
+
+SEC("tp_btf/io_uring_poll_arm")
+int BPF_PROG(requests_uring_wait, struct io_kiocb *request)
+{
+	uring_waits(request);
 	return 0;
 }
 

@@ -117,7 +117,7 @@ struct {
 struct call_data {
 	struct sock *sk;
 	__u64 plain; /* address of what a TLS library takes or gives, all in one piece */
-	bool readable;
+	__u32 how; /* enum call_how */
 	bool is_plain; /* `plain` is to be looked at, not `sk` */
 };
 
@@ -127,7 +127,7 @@ static __always_inline void open_data(struct http1_view *view, __u32 size,
 	if (data->is_plain)
 		http1_open(view, size, data->plain, size, 0, 0);
 	else
-		http1_open_call(view, data->sk, size, data->readable);
+		http1_open_call(view, data->sk, size, data->how);
 }
 
 static __always_inline void ignore(struct connection *connection)

@@ -35,7 +35,7 @@ static __always_inline __be16 destination_port(void)
 	return port;
 }
 
-static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_send, bool readable)
+static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_send, __u32 how)
 {
 	__be16 peer = sk->__sk_common.skc_dport;
 	bool is_server = sk->__sk_common.skc_num == 53;
@@ -74,7 +74,7 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	work->sk = (__u64)sk;
 	if (is_new)
 		tell_new(stream, work);
-	open_call(work, sk, size, readable);
+	open_call(work, sk, size, how);
 	streams_take(stream, work);
 	if (!is_send && stream->role == REQUESTS_CLIENT && task && task->serves_socket)
 		waited(sk, WAITED_FOR_PEER, PREFIX_DNS);

@@ -50,18 +50,17 @@ __noinline int streams_take(struct stream *stream, struct work *work)
 /* ---- the hooks' part ---- */
 
 /* http1_open_call(), verified only once. */
-__noinline int streams_open_call(struct work *work, __u32 total, __u32 readable)
+__noinline int streams_open_call(struct work *work, __u32 total, __u32 how)
 {
 	if (work)
-		http1_open_call(&work->view, (struct sock *)work->sk, total, readable);
+		http1_open_call(&work->view, (struct sock *)work->sk, total, how);
 	return 0;
 }
 
-static __always_inline void open_call(struct work *work, struct sock *sk, __u32 total,
-				      bool readable)
+static __always_inline void open_call(struct work *work, struct sock *sk, __u32 total, __u32 how)
 {
 	work->sk = (__u64)sk; /* in an argument, an address is no number to the verifier */
-	streams_open_call(work, total, readable);
+	streams_open_call(work, total, how);
 }
 
 /* What is of a handshake, by the library's own account: records behind it are data. */
@@ -114,7 +113,7 @@ static __always_inline void stream_call(struct stream *stream, struct connection
 	if (data->is_plain)
 		open_data(&work->view, size, data);
 	else
-		open_call(work, data->sk, size, data->readable);
+		open_call(work, data->sk, size, data->how);
 	streams_take(stream, work);
 }
 

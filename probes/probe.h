@@ -47,7 +47,7 @@ struct hook {
 	bool required; /* without it the probe has failed; else it is degraded */
 	const char *provides; /* what is missing without it, for people: "run-queue latency" */
 	struct hook_alternative alternatives[HOOK_MAX_ALTERNATIVES];
-	/* Functions that only some kernels have, and only these need the hook: elsewhere nothing is missing. */
+	/* Functions, tracepoints that only some kernels have, and only these need the hook: elsewhere nothing is missing. */
 	bool where_present;
 	bool on_demand; /* attached only once the probe asks for it, by probe_demand_hook() */
 	bool hot; /* may be taken away for a while to stay within the budget, and comes back: see struct probe_economy */

@@ -62,6 +62,22 @@ static const struct hook hooks[] = {
 		},
 	},
 	{
+		.name = "io_uring",
+		.where_present = true,
+		.provides = "what is said through io_uring",
+		.alternatives = {
+			{ "requests_uring_submit", HOOK_TP_BTF, "io_uring_submit_req", .min_args = 1, .max_args = 1 },
+		},
+	},
+	{
+		.name = "io_uring waits",
+		.where_present = true,
+		.provides = "what is said through io_uring by those who wait for it",
+		.alternatives = {
+			{ "requests_uring_wait", HOOK_TP_BTF, "io_uring_poll_arm", .min_args = 3, .max_args = 3 },
+		},
+	},
+	{
 		.name = "older unix sockets",
 		.provides = "which connections over unix sockets are older than the agent",
 		.alternatives = {

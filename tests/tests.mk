@@ -10,7 +10,9 @@ PEERS	:= $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/peers/test_*.c))
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(HARNESS) $(LIBRARY)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(SANITIZE) $(WRAP) -o $@ $(BUILD)/obj/tests/$*.o $(HARNESS) $(LIBRARY) $(PKG_LIBS) -lcmocka
+	$(Q)$(CC) $(SANITIZE) $(WRAP) -o $@ $(BUILD)/obj/tests/$*.o $(HARNESS) $(LIBRARY) $(PKG_LIBS) -lcmocka $(MORE_LIBRARIES)
+
+$(BUILD)/tests/live/test_requests_uring: MORE_LIBRARIES := -luring
 
 # In these programs allocations fail on command: tests/harness/out_of_memory.c.
 OUT_OF_MEMORY_TESTS := unit/test_out_of_memory unit/test_protocol_no_memory live/test_no_memory

@@ -188,6 +188,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct files_struct *files;
 	struct io_uring_task *io_uring;
+	void *worker_private;
 	struct css_set *cgroups;
 	u64 utime;
 	u64 stime;
@@ -335,7 +336,45 @@ struct tcp_sock {
 };
 
 struct request_sock;
-struct msghdr;
+
+/* io_uring. */
+enum iter_type {
+	ITER_UBUF = 0, /* from 6.0 */
+};
+struct iov_iter {
+	u8 iter_type;
+	size_t iov_offset;
+	void *ubuf;
+};
+struct msghdr {
+	struct iov_iter msg_iter;
+};
+struct user_msghdr;
+struct io_sr_msg {
+	struct user_msghdr *umsg;
+};
+struct io_async_msghdr {
+	struct msghdr msg;
+};
+struct io_rw {
+	u64 addr;
+	u32 len;
+};
+struct io_async_rw {
+	struct iov_iter iter;
+};
+struct io_wq_work {
+	unsigned int flags;
+};
+struct io_kiocb {
+	struct file *file;
+	u8 opcode;
+	void *async_data;
+	struct io_wq_work work;
+};
+struct io_worker {
+	struct io_wq_work *cur_work;
+};
 
 /* Packets. */
 struct sk_buff {

@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/compat.bpf.h"
 #include "lib/message_vector.bpf.h"
+#include "lib/uring_call.bpf.h"
 #define HTTP1_COPY(destination, size, address)                                                     \
 	bpf_probe_read_user(destination, size, (const void *)(unsigned long)(address))
 #include "lib/http1_view.h"
@@ -62,6 +63,12 @@ static __always_inline bool call_is_on(struct task_struct *task, const struct so
 	return BPF_CORE_READ(socket, sk) == sk;
 }
 
+/* What is known of a call. */
+enum call_how {
+	CALL_READABLE = 1, /* what it moved is in the program's memory */
+	CALL_SENDS = 2, /* else it receives */
+};
+
 /*
  * One message of a call that moves several has been moved, of `ret` bytes, or not. Of each the call must be opened, or else
  * this be told.
@@ -76,18 +83,34 @@ static __always_inline void step_vector(struct sock *sk, int ret)
 		vector_step(ret);
 }
 
-/* Opens the view of what this call moved; without a readable buffer it is a length only. */
+/* The same of what io_uring moved. */
+static __always_inline void open_uring(struct http1_view *view, struct sock *sk, __u32 total,
+				       __u32 how)
+{
+	struct uring_buffer buffer = { .socket = (__u64)sk };
+
+	uring_find(&buffer, how & CALL_SENDS ? URING_SENDS : URING_RECEIVES, total);
+	http1_open(view, total, buffer.base, buffer.base ? total : 0, buffer.iovec, buffer.n_iovec);
+}
+
+/*
+ * Opens the view of what this call moved; without a readable buffer it is a length only. how: enum call_how, several.
+ */
 static __always_inline void http1_open_call(struct http1_view *view, struct sock *sk, __u32 total,
-					    bool readable)
+					    __u32 how)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct message_header header = {};
 	__u64 buffer = syscall_argument(regs, 1);
 
-	if (!readable || task_is_compat(task) || (task->flags & (PF_KTHREAD | PF_IO_WORKER)) ||
-	    (task_uses_io_uring(task) && !call_is_on(task, sk, syscall_argument(regs, 0))))
+	if (!(how & CALL_READABLE) || task_is_compat(task) || (task->flags & PF_KTHREAD))
 		goto length_only;
+	if ((task->flags & PF_IO_WORKER) ||
+	    (task_uses_io_uring(task) && !call_is_on(task, sk, syscall_argument(regs, 0)))) {
+		open_uring(view, sk, total, how);
+		return;
+	}
 	switch (syscall_number(regs)) {
 	case NR_read:
 	case NR_write:
@@ -116,7 +139,7 @@ static __always_inline void http1_open_call(struct http1_view *view, struct sock
 		return;
 	}
 length_only:
-	if (!readable)
+	if (!(how & CALL_READABLE))
 		step_vector(sk, total);
 	http1_open(view, total, 0, 0, 0, 0);
 }

@@ -84,6 +84,8 @@ struct task_state {
 	__u64 tls_moved_ns; /* when that had last sent or received a segment */
 	__u32 tls_does; /* enum tls_call */
 	__u32 tls_midway; /* the socket had already moved something of this library's when it was first seen in a call */
+	/* requests: those of io_uring that it has submitted last, addresses, lib/uring_call.bpf.h: to receive, to send */
+	__u64 uring_requests[2];
 };
 
 /* What runs on a CPU, in a second map that all objects share. Kept by sched. */
