@@ -316,19 +316,33 @@ int BPF_PROG(requests_sendpage, struct sock *sk, void *page, int offset, size_t 
 	return 0;
 }
 
-/* tcp_recvmsg lost an argument in 5.19 (ec095263a965); the helpers that tell came in 5.17 (f92c1e183604). */
+/*
+ * tcp_recvmsg lost an argument in 5.19 (ec095263a965); the helpers that tell came in 5.17 (f92c1e183604). In functions of
+ * their own, as the frames of all that the hook calls have 512 bytes together.
+ */
+static __noinline __u64 recvmsg_flags(__u64 *ctx)
+{
+	__u64 flags = ctx[4];
+
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_func_ret))
+		bpf_get_func_arg(ctx, bpf_get_func_arg_cnt(ctx) - 2, &flags);
+	return flags;
+}
+
+static __noinline __u64 recvmsg_result(__u64 *ctx)
+{
+	__u64 result = 0;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_func_ret))
+		return ctx[6];
+	bpf_get_func_ret(ctx, &result);
+	return result;
+}
+
 SEC("fexit/tcp_recvmsg")
 int requests_recv_fexit(__u64 *ctx)
 {
-	__u64 flags = ctx[4], ret;
-
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_func_ret)) {
-		bpf_get_func_arg(ctx, bpf_get_func_arg_cnt(ctx) - 2, &flags);
-		bpf_get_func_ret(ctx, &ret);
-	} else {
-		ret = ctx[6];
-	}
-	received((struct sock *)ctx[0], ret, flags);
+	received((struct sock *)ctx[0], recvmsg_result(ctx), recvmsg_flags(ctx));
 	return 0;
 }
 

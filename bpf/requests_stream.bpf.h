@@ -60,15 +60,16 @@ struct {
 static __always_inline bool is_stopped(struct stream *stream)
 {
 	__u32 stops = shared.stops, *reason;
+	__u64 id = stream->id; /* 6.1 takes no key from memory that a function was given */
 
 	if (stream->stopped || stream->stops_seen == stops)
 		return stream->stopped;
 	stream->stops_seen = stops;
-	reason = bpf_map_lookup_elem(&stopped_streams, &stream->id);
+	reason = bpf_map_lookup_elem(&stopped_streams, &id);
 	if (!reason)
 		return false;
 	stream->stopped = *reason % STREAM_STOP_REASONS + 1;
-	bpf_map_delete_elem(&stopped_streams, &stream->id);
+	bpf_map_delete_elem(&stopped_streams, &id);
 	return true;
 }
 

@@ -39,12 +39,13 @@ struct ending {
 	__u64 start_ns;
 	__u64 end_ns;
 	__u64 first_byte_ns; /* since the start; 0: none */
-	__u32 outcome; /* enum requests_outcome */
-	__u32 method;
-	__u32 has_target; /* it is the one that connection->target is of */
-	__u32 is_slow;
-	__u32 has_ledger;
-	__u32 pad; /* the verifier wants each byte of it written */
+	/* In bytes: it lies below the frames of four callers, and all five have 512 bytes. */
+	__u8 outcome; /* enum requests_outcome */
+	__u8 method;
+	__u8 has_target; /* it is the one that connection->target is of */
+	__u8 is_slow;
+	__u8 has_ledger;
+	__u8 pad[3]; /* the verifier wants each byte of it written */
 };
 
 /* Of as many requests as this one stands for. */
