@@ -127,18 +127,32 @@ static int choose_programs(struct probe *probe)
 	return 0;
 }
 
-static bool is_borrowed(const struct probe *probe, const char *map)
+/* libbpf puts the object's name before those of variables' maps, and finds them without it. */
+static const char *name_of(const struct bpf_map *map)
 {
-	for (const char *const *name = probe->desc->borrowed; name && *name; name++)
-		if (!strcmp(*name, map))
-			return true;
-	return false;
+	const char *dot = strrchr(bpf_map__name(map), '.');
+
+	return dot ? dot : bpf_map__name(map);
+}
+
+/* The lender's map of that name; NULL: it has none, or each has one of its own. What is kept by CPU is scratch. */
+static const struct bpf_map *lent_map(const struct probe *probe, const struct bpf_map *map)
+{
+	static const char *const own[] = { "budget_lanes", "probe_stats", ".rodata" };
+
+	if (!probe->desc->lender || !probe->lender || !probe->lender->object ||
+	    bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY)
+		return NULL;
+	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		if (!strcmp(own[i], name_of(map)))
+			return NULL;
+	return bpf_object__find_map_by_name(probe->lender->object, name_of(map));
 }
 
 static bool is_shared(const struct probe *probe, const struct bpf_map *map)
 {
 	return !strcmp(bpf_map__name(map), "task_states") ||
-	       !strcmp(bpf_map__name(map), "cpu_turns") || is_borrowed(probe, bpf_map__name(map));
+	       !strcmp(bpf_map__name(map), "cpu_turns") || lent_map(probe, map);
 }
 
 static int share_map(struct probe *probe, const char *name, int fd)
@@ -157,7 +171,8 @@ static int share_map(struct probe *probe, const char *name, int fd)
 
 static int borrow_maps(struct probe *probe)
 {
-	int err = 0;
+	struct bpf_map *map;
+	int err;
 
 	if (!probe->desc->lender)
 		return 0;
@@ -165,16 +180,14 @@ static int borrow_maps(struct probe *probe)
 		return fail(probe, -ENODEV, "it needs %s, which does not run: %s",
 			    probe->desc->lender->name,
 			    probe->lender ? probe->lender->reason : "there is none");
-	for (const char *const *name = probe->desc->borrowed; *name && !err; name++) {
-		const struct bpf_map *map =
-			bpf_object__find_map_by_name(probe->lender->object, *name);
+	bpf_object__for_each_map (map, probe->object) {
+		const struct bpf_map *lent = lent_map(probe, map);
 
-		if (!map || bpf_map__fd(map) < 0)
-			return fail(probe, -ENOENT, "%s has no map %s", probe->desc->lender->name,
-				    *name);
-		err = share_map(probe, *name, bpf_map__fd(map));
+		err = lent ? share_map(probe, name_of(map), bpf_map__fd(lent)) : 0;
+		if (err)
+			return err;
 	}
-	return err;
+	return 0;
 }
 
 static int share_maps(struct probe *probe)
@@ -216,7 +229,7 @@ static int prepare_maps(struct probe *probe)
 		for (unsigned cpu = 0; cpu < probe->environment->cpus; cpu++)
 			probe->lanes[cpu].weight = 1;
 	}
-	if (events && !is_borrowed(probe, "events")) {
+	if (events && !lent_map(probe, events)) {
 		probe->ring = ring_buffer__new(bpf_map__fd(events), handle_event, probe, NULL);
 		if (!probe->ring)
 			return fail(probe, -errno, "cannot map its event ring: %s",

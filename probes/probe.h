@@ -105,9 +105,8 @@ struct probe_desc {
 	 * second, before that, without an object, and after.
 	 */
 	bool (*watch)(struct probe *probe);
-	/* One that lives on the maps of another, which must run: their names, NULL-terminated. */
+	/* One that lives on the maps of another, which must run: on all that both have, but those by CPU, which are scratch. */
 	const struct probe_desc *lender;
-	const char *const *borrowed;
 };
 
 /*

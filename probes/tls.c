@@ -32,32 +32,6 @@ static const struct hook hooks[] = {
 	{ 0 },
 };
 
-/* All of what bpf/requests*.bpf.h define but one hook's scratch. */
-static const char *const borrowed[] = {
-	"rows",
-	"row_keys",
-	"row_of_key",
-	"free_rows",
-	"bytes",
-	"in_flight",
-	"request_waits",
-	"connections",
-	"streams",
-	"tls_sockets",
-	"exchange_rows",
-	"exchange_keys",
-	"events",
-	"row_of_exchange",
-	".bss",
-	"free_exchange_rows",
-	"row_of_downstream",
-	"free_downstreams",
-	"downstream_names",
-	"downstream_ns",
-	"stopped_streams",
-	NULL,
-};
-
 static const struct metric_desc libraries_metric = {
 	.name = "leadline_tls_libraries",
 	.help = "Files of running processes that have the calls of a TLS library, and whether they are hooked",
@@ -347,5 +321,4 @@ const struct probe_desc probe_tls = {
 	.economy = { .value = 1, .by_trap = true, .typical_ns = 1000 },
 	.watch = tls_watch,
 	.lender = &probe_requests,
-	.borrowed = borrowed,
 };
