@@ -186,22 +186,21 @@ static __always_inline bool starts_tls(const struct stream *stream,
 __noinline int streams_send_copy(struct stream *stream, struct work *work)
 {
 	struct stream_scratch *scratch;
-	bool is_http2, in_pieces;
+	bool in_pieces;
 
 	if (!stream || !work)
 		return 0;
 	scratch = bpf_map_lookup_elem(&stream_scratches, &(__u32){ 0 });
 	if (!scratch)
 		return 0;
-	is_http2 = stream->protocol == PREFIX_HTTP2;
-	in_pieces = is_http2 && streams_copy_frames(stream, work, scratch);
+	in_pieces = stream->protocol == PREFIX_HTTP2 && streams_copy_frames(stream, work, scratch);
 	if (!in_pieces)
 		copy_call(&work->view, scratch);
 	fill_event(&scratch->event, stream, work->entity, work->now_ns, work->from_client);
 	scratch->event.size = work->view.total;
 	if (in_pieces)
 		scratch->event.flags |= STREAM_IN_PIECES;
-	if (is_http2)
+	if (stream->protocol == PREFIX_HTTP2)
 		return send_event(scratch) ? 1 : 0;
 	if (stream->calls < STARTTLS_CALLS) {
 		if (work->from_client && starts_tls(stream, scratch)) {

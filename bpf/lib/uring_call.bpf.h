@@ -121,7 +121,8 @@ static __always_inline bool uring_file(const struct io_kiocb *request, void *sta
 	const struct io_async_rw *file = state;
 	__u64 base, moved;
 
-	if (read_iterator(&file->iter, &base, &moved)) {
+	/* before 6.2 it is elsewhere */
+	if (bpf_core_field_exists(file->iter) && read_iterator(&file->iter, &base, &moved)) {
 		ret->base = base + moved;
 		return true;
 	}
