@@ -177,7 +177,7 @@ __noinline int uring_find(struct uring_buffer *ret, __u32 direction, __u32 total
 			return uring_take(request, socket, direction, total, ret);
 	}
 	state = task_state_of(task);
-	if (state && uring_take((const void *)state->uring_requests[direction & 1], socket,
+	if (state && uring_take((const void *)state->uring_requests[at_most(direction, 1)], socket,
 				direction, total, ret))
 		return 1;
 	waiting = bpf_map_lookup_elem(&uring_waiting, &place);
@@ -195,7 +195,7 @@ static __always_inline void uring_submitted(struct io_kiocb *request)
 		return;
 	state = task_state_of(bpf_get_current_task_btf());
 	if (state)
-		state->uring_requests[direction & 1] = (__u64)request;
+		state->uring_requests[at_most(direction, 1)] = (__u64)request;
 }
 
 static __always_inline void uring_waits(struct io_kiocb *request)
