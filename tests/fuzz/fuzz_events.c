@@ -169,6 +169,45 @@ int probe_run_map_iterator(struct probe *probe, const char *program, const char 
 	return 0;
 }
 
+int probe_map_update(struct probe *probe, const char *map, const void *key, const void *value)
+{
+	return 0;
+}
+
+int probe_map_clear(struct probe *probe, const char *map)
+{
+	return 0;
+}
+
+int probe_lent_settings(struct probe *probe, void *settings, size_t size)
+{
+	return -ENOENT;
+}
+
+int probe_attach_uprobe(struct probe *probe, const char *program, const char *path, uint64_t offset,
+			bool at_return, struct bpf_link **ret_link)
+{
+	return -EPERM;
+}
+
+void probe_detach_uprobe(struct bpf_link *link)
+{
+}
+
+int probe_check_return_hooks(struct probe *probe, const char *program)
+{
+	return 0;
+}
+
+bool probe_may_hook_user_space(void)
+{
+	return false;
+}
+
+void probe_demand_hook(struct probe *probe, const char *hook)
+{
+}
+
 const char *const *probe_entity_labels(struct probe *probe, uint32_t entity)
 {
 	static const char *const labels[] = { "shop", "cart-0", "cart", "", "java" };
