@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Helpers for tests of the requests probe; see requests.h. */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 #include "tests/harness/harness.h"
 #include "tests/harness/requests.h"
 
 struct leadline *requests_agent_start(void)
 {
 	return leadline_start_only("requests", (const char *const[]){ NULL });
+}
+
+void requests_need_every_socket(void)
+{
+	const char *avoided = getenv("LEADLINE_HOOKS_AVOID");
+	struct output *output =
+		run_shell("grep -q btf_trace_sock_recv_length /sys/kernel/btf/vmlinux");
+	bool exists = !output->status;
+
+	output_free(output);
+	if (!exists)
+		test_skip("this kernel has no hooks for other sockets than TCP's");
+	if (avoided && strstr(avoided, "sock_recv_length"))
+		test_skip("the hooks for all sockets are to be avoided");
 }
 
 void requests_expect(const char *what, double seen, double expected)

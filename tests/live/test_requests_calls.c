@@ -140,17 +140,6 @@ static double lookups(const struct page *page, const char *metric, const char *c
 		.count;
 }
 
-/* Before 6.3 only TCP has a hook. */
-static bool datagrams_are_seen(void)
-{
-	struct output *output =
-		run_shell("grep -q btf_trace_sock_recv_length /sys/kernel/btf/vmlinux");
-	bool are = !output->status;
-
-	output_free(output);
-	return are;
-}
-
 /* Each of a call's messages is told by its own bytes, wherever they lie. */
 static void several_names_in_a_call(void **state)
 {
@@ -158,8 +147,7 @@ static void several_names_in_a_call(void **state)
 	struct workload *workload;
 	struct page *page;
 
-	if (!datagrams_are_seen())
-		test_skip("this kernel has no hook for names over UDP");
+	requests_need_every_socket();
 	leadline = requests_agent_start();
 	workload = workload_start("names", -1, look_up_names, NULL);
 	workload_finish(workload, 20);
