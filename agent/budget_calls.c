@@ -14,6 +14,7 @@
  * 2023 under 6.18. Cannot be measured on the spot, as the kernel marks whom it finds.
  */
 #define MARKED_PART 0.16
+
 /*
  * In the first windows, then in some: while this thread makes its calls others are kept off that CPU, and come back to it in a way that is not
  * that of any other moment.
@@ -122,7 +123,5 @@ double budget_calls_hooks_ns(const struct budget_keeper *keeper, const struct ke
 
 double budget_calls_record_ns(const struct budget_keeper *keeper, const struct kept *kept)
 {
-	if (keeper->floor.call_ns <= 0)
-		return 0;
 	return measure_with_hooks(keeper, kept) - keeper->floor.call_ns - kept->dispatch_ns;
 }

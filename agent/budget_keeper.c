@@ -140,6 +140,8 @@ static bool needs_calibration(const struct kept *kept, double events)
 
 static void calibrate(struct kept *kept, double record_ns, double events)
 {
+	if (record_ns <= 0) /* others had the CPU meanwhile */
+		return;
 	kept->record_ns = record_ns;
 	kept->calibrated_by = events;
 	log_debug("budget", "%s: an event takes %.0f ns and %.0f ns to get there", name_of(kept),
@@ -171,7 +173,7 @@ static void calibrate_by_statistics(struct budget_keeper *keeper, const double e
 		double ns = (double)(now.ns - kept->runs.ns) -
 			    (double)(now.runs - kept->runs.runs) * keeper->floor.clock_ns;
 
-		if (!is_seen_by_calls(keeper, kept) && needs_calibration(kept, events[i]) && ns > 0)
+		if (!is_seen_by_calls(keeper, kept) && needs_calibration(kept, events[i]))
 			calibrate(kept, ns / events[i], events[i]);
 	}
 	close(keeper->statistics_fd);

@@ -113,7 +113,7 @@ double budget_calls_hooks_ns(const struct budget_keeper *keeper, const struct ke
 			     unsigned cpu);
 /* What they add to one of a marked thread more than to others': task_is_marked_by_rcu() in bpf/lib/compat.bpf.h. */
 double budget_calls_marked_ns(const struct budget_keeper *keeper, const struct kept *kept);
-/* What recording a call takes, while all are and the hooks are there. 0: not known. */
+/* What recording a call takes, while all are and the hooks are there; not above 0 when others had the CPU. Needs floor.call_ns. */
 double budget_calls_record_ns(const struct budget_keeper *keeper, const struct kept *kept);
 
 #endif
