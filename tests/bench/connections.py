@@ -106,10 +106,7 @@ def main():
         faults = list(judge(ask(machine.Bench(options.build, 1), options.requests, options.connections)))
     except Unavailable as reason:
         sys.exit(f"connections: {reason}")
-    for fault in faults:
-        print(f"FAIL {fault}")
-    print(f"{0 if faults else 1} passed, {1 if faults else 0} failed, 0 skipped")
-    sys.exit(bool(faults))
+    machine.judged(faults)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -50,6 +51,14 @@ def wait_until(condition, seconds, what):
             raise Unavailable(f"{what}: not within {seconds} s")
         time.sleep(0.002)
     return result
+
+
+def judged(faults):
+    """Tells them and how it ended, as one case, and ends."""
+    for fault in faults:
+        print(f"FAIL {fault}")
+    print(f"{0 if faults else 1} passed, {1 if faults else 0} failed, 0 skipped")
+    sys.exit(bool(faults))
 
 
 def free_port():

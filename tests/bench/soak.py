@@ -206,10 +206,7 @@ def main():
         faults = soak(machine.Bench(options.build, 1), options.minutes)
     except Unavailable as reason:
         sys.exit(f"soak: {reason}")
-    for fault in faults:
-        print(f"FAIL {fault}")
-    print(f"{0 if faults else 1} passed, {1 if faults else 0} failed, 0 skipped")
-    sys.exit(bool(faults))
+    machine.judged(faults)
 
 
 if __name__ == "__main__":

@@ -333,11 +333,12 @@ static void finish_parties(const struct parties_at_work *at_work)
 
 /* ---- the agent ---- */
 
-static bool is_hooked(struct leadline *leadline)
+/* That of this program. */
+static bool library_is(struct leadline *leadline, const char *wanted)
 {
 	struct page *page = leadline_scrape(leadline);
 	double n = metric_sum(page, "leadline_tls_libraries", "library", "test_tls", "state",
-			      "hooked", NULL);
+			      wanted, NULL);
 
 	page_free(page);
 	return n == 1;
@@ -349,7 +350,7 @@ static struct leadline *agent_start(void)
 	struct leadline *leadline = leadline_start_only(
 		"requests tls", (const char *const[]){ "--max_entities=4096", NULL });
 
-	if (!WAIT_UNTIL(is_hooked(leadline), 30)) {
+	if (!WAIT_UNTIL(library_is(leadline, "hooked"), 30)) {
 		leadline_show_log(leadline);
 		test_fail("the program's own library is not hooked");
 	}
@@ -461,16 +462,6 @@ static void connections_are_joined_midway(void **state)
 	(void)state;
 }
 
-static bool is_given_up(struct leadline *leadline)
-{
-	struct page *page = leadline_scrape(leadline);
-	double n = metric_sum(page, "leadline_tls_libraries", "library", "test_tls", "state",
-			      "given_up", NULL);
-
-	page_free(page);
-	return n == 1;
-}
-
 static int ask_for_long(void *argument, void *shared)
 {
 	static struct session session;
@@ -499,7 +490,7 @@ static void a_storm_is_given_up(void **state)
 	struct page *page;
 	int fds[2];
 
-	assert_true(WAIT_UNTIL(is_hooked(leadline), 30));
+	assert_true(WAIT_UNTIL(library_is(leadline, "hooked"), 30));
 	connect_pair(fds);
 	at_work.party[0] = (struct party){ .fd = fds[0], .other_fd = fds[1], .way = &way };
 	at_work.party[1] = (struct party){ .fd = fds[1], .other_fd = fds[0], .way = &way };
@@ -509,7 +500,7 @@ static void a_storm_is_given_up(void **state)
 	close(fds[1]);
 	workload_release(at_work.server);
 	workload_release(at_work.client);
-	assert_true(WAIT_UNTIL(is_given_up(leadline), 20));
+	assert_true(WAIT_UNTIL(library_is(leadline, "given_up"), 20));
 	/* from then on the connection is told by its records */
 	page = leadline_scrape(leadline);
 	exchanges = count_of(page, EXCHANGE, at_work.server->comm);

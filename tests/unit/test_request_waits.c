@@ -2,6 +2,7 @@
 /* Where requests waited, without a kernel: rows of known content in, series out. No root. */
 #include "agent/registry.h"
 #include "probes/request_waits.h"
+#include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
 
 #define LANES	    2
@@ -37,27 +38,12 @@ static void name_row(uint32_t row, uint32_t entity, uint16_t port)
 	};
 }
 
-static const char *const *entity_as_comm(void *context, uint32_t entity)
-{
-	static char comm[12];
-	static const char *const labels[ENTITY_LABELS] = { "", "", "", "", comm };
-
-	(void)context;
-	snprintf(comm, sizeof(comm), "%u", entity);
-	return labels;
-}
-
 static struct snapshot *collect(const struct request_wait_tables *tables)
 {
-	struct registry *registry = registry_new(entity_as_comm, NULL);
-	struct snapshot *snapshot;
+	struct registry *registry = registry_by_number();
 
 	request_waits_write(tables, registry_begin(registry));
-	snapshot = registry_finish(registry);
-	assert_non_null(snapshot);
-	registry_free(registry);
-	cleanup_push((void (*)(void *))snapshot_put, snapshot);
-	return snapshot;
+	return collected(registry);
 }
 
 static double waited(const struct snapshot *snapshot, const char *comm, const char *reason,

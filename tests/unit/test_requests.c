@@ -8,6 +8,7 @@
 #include "probes/probe.h"
 #include "probes/requests.h"
 #include "requests.skel.h"
+#include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
 
 #define LANES	 2
@@ -67,19 +68,9 @@ static void complete(struct requests_tables *tables, unsigned lane, unsigned num
 		hist_record(&row->first_byte, first_byte_ns);
 }
 
-static const char *const *entity_as_comm(void *context, uint32_t entity)
-{
-	static char comm[12];
-	static const char *const labels[ENTITY_LABELS] = { "", "", "", "", comm };
-
-	(void)context;
-	snprintf(comm, sizeof(comm), "%u", entity);
-	return labels;
-}
-
 static struct snapshot *collect(struct requests_tables *tables, uint64_t now_ns, uint64_t *total)
 {
-	struct registry *registry = registry_new(entity_as_comm, NULL);
+	struct registry *registry = registry_by_number();
 	struct snapshot *snapshot;
 
 	*total = requests_tables_write(tables, registry_begin(registry), now_ns);

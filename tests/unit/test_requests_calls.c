@@ -4,6 +4,7 @@
 #include "agent/registry.h"
 #include "bpf/lib/task.h"
 #include "probes/requests_calls.h"
+#include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
 
 static const struct protocol database = { .name = "postgresql", .family = PROTOCOL_DATABASE };
@@ -36,27 +37,12 @@ static const char *record(struct call_table *table, uint32_t entity, enum reques
 	return call_table_record(table, entity, role, protocol, &call);
 }
 
-static const char *const *entity_as_comm(void *context, uint32_t entity)
-{
-	static char comm[12];
-	static const char *const labels[ENTITY_LABELS] = { "", "", "", "", comm };
-
-	(void)context;
-	snprintf(comm, sizeof(comm), "%u", entity);
-	return labels;
-}
-
 static struct snapshot *collect(struct call_table *table)
 {
-	struct registry *registry = registry_new(entity_as_comm, NULL);
-	struct snapshot *snapshot;
+	struct registry *registry = registry_by_number();
 
 	call_table_write(table, registry_begin(registry));
-	snapshot = registry_finish(registry);
-	assert_non_null(snapshot);
-	registry_free(registry);
-	cleanup_push((void (*)(void *))snapshot_put, snapshot);
-	return snapshot;
+	return collected(registry);
 }
 
 /* Number of calls in the series of an entity with these labels, joined by '|'; 0: there is no such series. */

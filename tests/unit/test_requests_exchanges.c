@@ -4,6 +4,7 @@
 #include "agent/registry.h"
 #include "bpf/lib/task.h"
 #include "probes/requests_exchanges.h"
+#include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
 
 #define LANES 3 /* that of the pass over live connections included */
@@ -37,21 +38,11 @@ static void exchange(unsigned lane, unsigned number, uint64_t ns, uint64_t bytes
 	row->bytes += bytes;
 }
 
-static const char *const *entity_as_comm(void *context, uint32_t entity)
-{
-	static char comm[12];
-	static const char *const labels[ENTITY_LABELS] = { "", "", "", "", comm };
-
-	(void)context;
-	snprintf(comm, sizeof(comm), "%u", entity);
-	return labels;
-}
-
 /* Exchanges and the sum of their seconds in a series; there must be one, unless the total shall be 0. */
 static uint64_t written(const char *comm, const char *role, const char *protocol, double *ret_sum,
 			uint64_t *ret_total)
 {
-	struct registry *registry = registry_new(entity_as_comm, NULL);
+	struct registry *registry = registry_by_number();
 	struct snapshot *snapshot;
 	const struct family *family;
 	uint64_t n = 0;

@@ -6,6 +6,7 @@
 #include "probes/slow_requests.h"
 #include "agent/request_record.h"
 #include "agent/snapshot.h"
+#include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
 
 #define MAX_CONNECTIONS 5
@@ -91,19 +92,10 @@ static void end(uint64_t connection, uint32_t sequence)
 	assert_int_equal(take(&example, sizeof(example.event)), 0);
 }
 
-static const char *const *entity_as_comm(void *context, uint32_t entity)
-{
-	static const char *const labels[ENTITY_LABELS] = { "", "", "", "", "some" };
-
-	(void)context;
-	(void)entity;
-	return labels;
-}
-
 /* Calls of an operation that ended with this error type. */
 static uint64_t n_calls(const char *operation, const char *error)
 {
-	struct registry *registry = registry_new(entity_as_comm, NULL);
+	struct registry *registry = registry_by_number();
 	struct snapshot *snapshot;
 	const struct family *family;
 	uint64_t n = 0;
@@ -320,7 +312,7 @@ static void serve(uint32_t sequence, bool from_client, const char *bytes, uint64
 
 static void expect_slow(struct slow_requests *slow, const char *operation, const char *reason)
 {
-	struct registry *registry = registry_new(entity_as_comm, NULL);
+	struct registry *registry = registry_by_number();
 	struct snapshot *snapshot;
 	size_t n = 0;
 

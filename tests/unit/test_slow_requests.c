@@ -7,6 +7,7 @@
 #include "probes/requests_metrics.h"
 #include "probes/slow_gate.h"
 #include "probes/slow_requests.h"
+#include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
 
 #define ENTITIES 16
@@ -77,27 +78,12 @@ static void take_path(struct slow_requests *slow, const char *target, uint64_t d
 	assert_int_equal(take(slow, &event), 0);
 }
 
-static const char *const *entity_as_comm(void *context, uint32_t entity)
-{
-	static char comm[12];
-	static const char *const labels[ENTITY_LABELS] = { "", "", "", "", comm };
-
-	(void)context;
-	snprintf(comm, sizeof(comm), "%u", entity);
-	return labels;
-}
-
 static struct snapshot *collect(struct slow_requests *slow, uint64_t now_ns)
 {
-	struct registry *registry = registry_new(entity_as_comm, NULL);
-	struct snapshot *snapshot;
+	struct registry *registry = registry_by_number();
 
 	slow_requests_write(slow, registry_begin(registry), now_ns);
-	snapshot = registry_finish(registry);
-	assert_non_null(snapshot);
-	registry_free(registry);
-	cleanup_push((void (*)(void *))snapshot_put, snapshot);
-	return snapshot;
+	return collected(registry);
 }
 
 /* ---- what is told ---- */
