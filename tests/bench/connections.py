@@ -100,8 +100,8 @@ def main():
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("this loads BPF programs: run it as root (sudo make connections)")
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, room_for(options.connections)), hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, room_for(options.connections))), hard))
     try:
         faults = list(judge(ask(machine.Bench(options.build, 1), options.requests, options.connections)))
     except Unavailable as reason:
