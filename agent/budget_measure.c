@@ -110,31 +110,35 @@ static double measure_trapped(void)
 	return budget_median(ns, TRAP_CALLS);
 }
 
-static struct bpf_link *attach_trap(const struct bpf_program *program, uint64_t offset,
-				    bool at_return)
+static struct uprobes *attach_trap(const struct bpf_program *program, bool at_return)
 {
-	LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = at_return);
+	const struct uprobe_place place = { .offset = uprobes_trapped_offset() };
+	const struct uprobe_target target = { .path = "/proc/self/exe",
+					      .places = &place,
+					      .n = 1,
+					      .at_return = at_return,
+					      .pid = getpid() };
+	struct uprobes *uprobes = NULL;
 
-	return bpf_program__attach_uprobe_opts(program, 0, "/proc/self/exe", offset, &options);
+	return !place.offset || uprobes_attach(program, &target, &uprobes) ? NULL : uprobes;
 }
 
 double budget_measure_trap(void)
 {
-	uint64_t offset = uprobes_trapped_offset();
-	struct trap_bpf *skeleton = trap_bpf__open_and_load();
-	struct bpf_link *at_return, *at_entry;
+	struct trap_bpf *skeleton = trap_bpf__open();
+	struct uprobes *at_return = NULL, *at_entry = NULL;
 	double with = 0, without = measure_trapped();
 
-	if (!skeleton || !offset) {
-		trap_bpf__destroy(skeleton);
-		return TYPICAL_TRAP;
+	if (skeleton && uprobes_multi_works())
+		uprobes_prepare_multi(skeleton->progs.trap);
+	if (skeleton && !trap_bpf__load(skeleton)) {
+		at_return = attach_trap(skeleton->progs.trap, true);
+		at_entry = attach_trap(skeleton->progs.trap, false);
 	}
-	at_return = attach_trap(skeleton->progs.trap, offset, true);
-	at_entry = attach_trap(skeleton->progs.trap, offset, false);
 	if (at_return && at_entry)
 		with = measure_trapped();
-	bpf_link__destroy(at_return);
-	bpf_link__destroy(at_entry);
+	uprobes_detach(at_return);
+	uprobes_detach(at_entry);
 	trap_bpf__destroy(skeleton);
 	return with > without ? (with - without) / 2 : TYPICAL_TRAP;
 }

@@ -11,6 +11,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 #include "agent/caps.h"
+#include "agent/uprobes.h"
 
 #define BTF_PATH "/sys/kernel/btf/vmlinux"
 
@@ -192,6 +193,9 @@ int caps_new(const char *avoid, struct caps **ret_caps, char *error, size_t erro
 		is_readable("/sys/bus/event_source/devices/kprobe/type");
 	offers->kind_why_not[HOOK_KPROBE] = offers->kind_why_not[HOOK_KRETPROBE] =
 		"this kernel has no kprobes (needs CONFIG_KPROBES and CONFIG_KPROBE_EVENTS)";
+	offers->kind_works[HOOK_UPROBE_MULTI] = uprobes_multi_works();
+	offers->kind_why_not[HOOK_UPROBE_MULTI] =
+		"this kernel hooks each function of a process by itself (many at once needs Linux 6.10)";
 	offers->kind_works[HOOK_UPROBE] = is_readable("/sys/bus/event_source/devices/uprobe/type");
 	offers->kind_why_not[HOOK_UPROBE] =
 		"this kernel has no uprobes (needs CONFIG_UPROBES and CONFIG_UPROBE_EVENTS)";
@@ -249,7 +253,7 @@ const struct caps_fact *caps_facts(void)
 		 "grant CAP_DAC_READ_SEARCH: needed to read other users' files under /proc");
 	add_fact(
 		fact, "perf events", admin || paranoia <= 2, false,
-		"sysctl kernel.perf_event_paranoid=2, or grant CAP_SYS_ADMIN: classic tracepoints and uprobes need it");
+		"sysctl kernel.perf_event_paranoid=2, or grant CAP_SYS_ADMIN: classic tracepoints need it, and before Linux 6.10 the hooks on TLS libraries");
 	snprintf(fact++->detail, sizeof(fact->detail), "perf_event_paranoid is %d", paranoia);
 	add_fact(fact, "libbpf", libbpf_major_version() >= 1, true, "install libbpf 1.0 or later");
 	snprintf(fact++->detail, sizeof(fact->detail), "%s", libbpf_version_string());

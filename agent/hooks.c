@@ -13,6 +13,7 @@ static const char *const kind_names[] = {
 	[HOOK_KRETPROBE] = "kretprobe",
 	[HOOK_TRACEPOINT] = "tracepoint",
 	[HOOK_ITER] = "iter",
+	[HOOK_UPROBE_MULTI] = "uprobe_multi",
 	[HOOK_UPROBE] = "uprobe",
 };
 

@@ -11,6 +11,7 @@
 #include "agent/entity.h"
 #include "agent/lifecycle_internal.h"
 #include "agent/log.h"
+#include "agent/uprobes.h"
 #include "bpf/lib/budget.h"
 
 static const char *const state_names[] = {
@@ -123,6 +124,8 @@ static int choose_programs(struct probe *probe)
 			return fail(probe, -ENOENT, "its object has no program %s",
 				    alternative->program);
 		bpf_program__set_autoload(program, true);
+		if (alternative->kind == HOOK_UPROBE_MULTI)
+			uprobes_prepare_multi(program);
 	}
 	return 0;
 }
@@ -320,7 +323,7 @@ bool probe_hook_is_apart(const struct probe *probe, size_t i)
 {
 	enum hook_kind kind = probe->hooks[i].choice.alternative->kind;
 
-	return kind == HOOK_ITER || kind == HOOK_UPROBE;
+	return kind == HOOK_ITER || kind == HOOK_UPROBE_MULTI || kind == HOOK_UPROBE;
 }
 
 int probe_attach_hook(struct probe *probe, size_t i)

@@ -198,13 +198,13 @@ static __always_inline void call_returned(struct task_state *task, __s32 size)
 		take_call(tls, socket, task, size, task->tls_does == TLS_WRITES);
 }
 
-/* ---- the hooks ---- */
+/* ---- the hooks; those called _each are for kernels that cannot hook many places at once ---- */
 
 /*
  * A call within a call, as of TLS within TLS, is not looked at: what the outer one is given is the plain text. One that never
  * returned, as its thread has jumped out of it, has no frame below it any more.
  */
-static __always_inline int enter(struct pt_regs *regs, enum tls_call does, bool counts)
+static __always_inline int enter(struct pt_regs *regs, enum tls_call does, bool is_counted)
 {
 	struct task_state *task = task_state_of(bpf_get_current_task_btf());
 	__u64 frame = function_frame(regs, false);
@@ -218,47 +218,33 @@ static __always_inline int enter(struct pt_regs *regs, enum tls_call does, bool 
 		return 0;
 	task->tls_session = function_argument(regs, 0);
 	task->tls_buffer = function_argument(regs, 1);
-	task->tls_count = counts ? function_argument(regs, 3) : 0;
+	task->tls_count = is_counted ? function_argument(regs, 3) : 0;
 	task->tls_stack = frame;
 	task->tls_does = does;
 	task->tls_socket = 0;
 	return 0;
 }
 
-SEC("uprobe")
-int tls_read(struct pt_regs *regs)
+static __always_inline int call(struct pt_regs *regs)
 {
-	return enter(regs, TLS_READS, false);
+	__u64 cookie = bpf_get_attach_cookie(regs);
+
+	return enter(regs, cookie & ~(__u64)TLS_COUNTED, cookie & TLS_COUNTED);
 }
 
 SEC("uprobe")
-int tls_write(struct pt_regs *regs)
+int tls_called(struct pt_regs *regs)
 {
-	return enter(regs, TLS_WRITES, false);
-}
-
-/* Those that return whether they could, and write the length to where their fourth argument points. */
-SEC("uprobe")
-int tls_read_counted(struct pt_regs *regs)
-{
-	return enter(regs, TLS_READS, true);
+	return call(regs);
 }
 
 SEC("uprobe")
-int tls_write_counted(struct pt_regs *regs)
+int tls_called_each(struct pt_regs *regs)
 {
-	return enter(regs, TLS_WRITES, true);
+	return call(regs);
 }
 
-/* Moves no plain text, but sockets its session is to be known by: libraries read ahead. */
-SEC("uprobe")
-int tls_handshake(struct pt_regs *regs)
-{
-	return enter(regs, TLS_SHAKES_HANDS, false);
-}
-
-SEC("uprobe")
-int tls_returned(struct pt_regs *regs)
+static __always_inline int leave(struct pt_regs *regs)
 {
 	struct task_state *task = task_state_of(bpf_get_current_task_btf());
 	__s32 size = function_result(regs);
@@ -278,4 +264,16 @@ int tls_returned(struct pt_regs *regs)
 	call_returned(task, size);
 	task->tls_session = 0;
 	return 0;
+}
+
+SEC("uprobe")
+int tls_returned(struct pt_regs *regs)
+{
+	return leave(regs);
+}
+
+SEC("uprobe")
+int tls_returned_each(struct pt_regs *regs)
+{
+	return leave(regs);
 }

@@ -7,6 +7,12 @@
 #include <linux/types.h>
 #endif
 
+#include "lib/task.h"
+
+/* What the hook on a call is told by its cookie: enum tls_call, and whether … */
+#define TLS_COUNTED                                                                                \
+	16 /* … it returns whether it could, and writes the length to where its fourth argument points */
+
 /* What a call's plain text was not told for. */
 enum tls_lost {
 	TLS_LOST_UNBOUND, /* no socket was seen to be its session's: the library hands records to its program */

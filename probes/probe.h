@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "agent/metric.h"
 #include "agent/option.h"
 
@@ -28,7 +29,10 @@ enum hook_kind {
 	HOOK_KRETPROBE,
 	HOOK_TRACEPOINT, /* classic; target: group/name */
 	HOOK_ITER, /* target: iterator name. Attached by the core, run by the probe with probe_run_iterator() */
-	HOOK_UPROBE, /* target: what it is for; attached by the probe, where it finds that: probe_attach_uprobe() */
+	/* In user space; target: what it is for. Attached by the probe, where it finds that: probe_attach_uprobes() */
+	HOOK_UPROBE_MULTI, /* at many places at once */
+	HOOK_UPROBE, /* at each of them */
+	HOOK_KINDS,
 };
 
 struct hook_alternative {
@@ -203,21 +207,34 @@ int probe_run_map_iterator(struct probe *probe, const char *program, const char 
  */
 int probe_lent_settings(struct probe *probe, void *settings, size_t size);
 
+/* Places in a file, and what the program is told each by: bpf_get_attach_cookie(). */
+struct uprobe_place {
+	uint64_t offset, cookie;
+};
+
+struct uprobe_target {
+	const char *path;
+	const struct uprobe_place *places;
+	size_t n;
+	bool at_return; /* of the functions that begin there; else before that is run */
+	pid_t pid; /* in this process only; 0: in all that have the file mapped or will */
+};
+
 /*
- * Attaches a program of a hook of kind HOOK_UPROBE to what is at an offset of a file, in all processes that have it mapped or
- * will: before it is run, or, of a function, when it has returned. 0 or -errno.
+ * Attaches a hook of kind HOOK_UPROBE_MULTI or HOOK_UPROBE to all places of a target, or to none. 0 or -errno. A process that this
+ * one forks is another.
  */
-struct bpf_link;
-int probe_attach_uprobe(struct probe *probe, const char *program, const char *path, uint64_t offset,
-			bool at_return, struct bpf_link **ret_link);
-void probe_detach_uprobe(struct bpf_link *link); /* NULL is fine */
-/* Whether this process may attach any: that needs CAP_SYS_ADMIN, whatever else BPF needs. */
+struct uprobes;
+int probe_attach_uprobes(struct probe *probe, const char *hook, const struct uprobe_target *target,
+			 struct uprobes **ret_uprobes);
+void probe_detach_uprobes(struct uprobes *uprobes); /* NULL is fine */
+/* Whether this process may attach any: before Linux 6.10 that needs CAP_SYS_ADMIN, whatever else BPF needs. */
 bool probe_may_hook_user_space(void);
 /*
  * Tries a return hook out in a process of its own that is confined by seccomp. Where the kernel makes a system call of it (since 6.11,
  * ff474a78cef5) that such filters see (until 6.14, cf6cb56ef244), it is killed: -EOPNOTSUPP. 0, or -errno when it could not be tried.
  */
-int probe_check_return_hooks(struct probe *probe, const char *program);
+int probe_check_return_hooks(struct probe *probe, const char *hook);
 
 /* Labels of an entity, e.g. for a log line: five strings, never NULL, valid until the next collection. */
 const char *const *probe_entity_labels(struct probe *probe, uint32_t entity);

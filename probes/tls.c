@@ -19,16 +19,18 @@ PROBE_SKELETON(tls)
 #define UPROBE(name_, program_)                                                                    \
 	{                                                                                          \
 		.name = (name_), .required = true, .provides = "the plain text of TLS",            \
-		.alternatives = { { program_, HOOK_UPROBE, name_, 0 } },                           \
+		.alternatives = {                                                                  \
+			{ program_, HOOK_UPROBE_MULTI, name_, 0 },                                 \
+			{ program_ "_each", HOOK_UPROBE, name_, 0 },                               \
+		},                                                                                 \
 	}
 
+#define CALL   "call"
+#define RETURN "return"
+
 static const struct hook hooks[] = {
-	UPROBE("read", "tls_read"),
-	UPROBE("write", "tls_write"),
-	UPROBE("read counted", "tls_read_counted"),
-	UPROBE("write counted", "tls_write_counted"),
-	UPROBE("handshake", "tls_handshake"),
-	UPROBE("return", "tls_returned"),
+	UPROBE(CALL, "tls_called"),
+	UPROBE(RETURN, "tls_returned"),
 	{ 0 },
 };
 
@@ -48,9 +50,9 @@ static const struct metric_desc bytes_metric = {
 
 static const struct metric_desc *const metrics[] = { &libraries_metric, &bytes_metric, NULL };
 
-struct tls_links {
-	struct bpf_link *link[2 * TLS_FUNCTIONS];
-	size_t n;
+/* On the calls of a file. */
+struct tls_hooks {
+	struct uprobes *calls, *returns;
 };
 
 struct tls_state {
@@ -73,47 +75,51 @@ static uint64_t clock_ns(void)
 
 static void detach(void *context, struct tls_library *library)
 {
-	struct tls_links *links = library->data;
+	struct tls_hooks *hooks_there = library->data;
 
 	(void)context;
-	if (!links)
+	if (!hooks_there)
 		return;
-	for (size_t i = 0; i < links->n; i++)
-		probe_detach_uprobe(links->link[i]);
-	free(links);
+	probe_detach_uprobes(hooks_there->calls);
+	probe_detach_uprobes(hooks_there->returns);
+	free(hooks_there);
 	library->data = NULL;
 }
 
-/* The return first: a call that is seen to begin is seen to end. */
-static int attach_function(struct probe *probe, struct tls_links *links, const char *path,
-			   uint64_t offset, const char *program)
+static size_t places_of(const struct tls_library *library,
+			struct uprobe_place places[TLS_FUNCTIONS])
 {
-	int err = probe_attach_uprobe(probe, "tls_returned", path, offset, true,
-				      &links->link[links->n]);
+	size_t n = 0;
 
-	if (err)
-		return err;
-	links->n++;
-	err = probe_attach_uprobe(probe, program, path, offset, false, &links->link[links->n]);
-	if (!err)
-		links->n++;
-	return err;
+	for (int i = 0; i < TLS_FUNCTIONS; i++)
+		if (library->offsets[i])
+			places[n++] = (struct uprobe_place){ library->offsets[i],
+							     tls_functions[i].cookie };
+	return n;
 }
 
+/* The returns first: a call that is seen to begin is seen to end. */
 static int attach(struct probe *probe, struct tls_library *library)
 {
-	struct tls_links *links = calloc(1, sizeof(*links));
+	struct tls_hooks *hooks_there = calloc(1, sizeof(*hooks_there));
+	struct uprobe_place places[TLS_FUNCTIONS];
 	char path[32];
-	int err = 0;
+	struct uprobe_target target = {
+		.path = path,
+		.places = places,
+		.n = places_of(library, places),
+		.at_return = true,
+	};
+	int err;
 
-	if (!links)
+	if (!hooks_there)
 		return -ENOMEM;
-	library->data = links;
+	library->data = hooks_there;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", library->fd);
-	for (int i = 0; i < TLS_FUNCTIONS && !err; i++)
-		if (library->offsets[i])
-			err = attach_function(probe, links, path, library->offsets[i],
-					      tls_functions[i].program);
+	err = probe_attach_uprobes(probe, RETURN, &target, &hooks_there->returns);
+	target.at_return = false;
+	if (!err)
+		err = probe_attach_uprobes(probe, CALL, &target, &hooks_there->calls);
 	if (err)
 		detach(NULL, library);
 	return err;
@@ -160,7 +166,7 @@ static struct tls_state *state_of(struct probe *probe)
 	if (!state->may_hook)
 		probe_log(
 			probe, PROBE_WARNING,
-			"libraries cannot be hooked, which needs CAP_SYS_ADMIN: TLS is told by its records");
+			"libraries cannot be hooked, which before Linux 6.10 needs CAP_SYS_ADMIN: TLS is told by its records");
 	probe_set_data(probe, state);
 	return state;
 }
@@ -187,7 +193,7 @@ static int tls_configure(struct probe *probe)
 /* They go into all processes that use a library: none may die of that. */
 static int check_return_hooks(struct probe *probe)
 {
-	int err = probe_check_return_hooks(probe, "tls_returned");
+	int err = probe_check_return_hooks(probe, RETURN);
 
 	if (err == -EOPNOTSUPP)
 		probe_log(

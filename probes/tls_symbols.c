@@ -9,22 +9,23 @@
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
+#include "bpf/tls.h"
 #include "probes/tls_symbols.h"
 
 /* OpenSSL 1.1, 3 and what is like it; GnuTLS. */
 const struct tls_function tls_functions[TLS_FUNCTIONS] = {
-	{ "SSL_do_handshake", "tls_handshake" }, /* SSL_accept() and SSL_connect() end up there */
-	{ "SSL_read", "tls_read" },
-	{ "SSL_write", "tls_write" },
-	{ "SSL_read_ex", "tls_read_counted" },
-	{ "SSL_write_ex", "tls_write_counted" },
-	{ "SSL_read_early_data", "tls_read_counted" },
-	{ "SSL_write_early_data", "tls_write_counted" },
-	{ "gnutls_handshake", "tls_handshake" },
-	{ "gnutls_record_recv", "tls_read" },
-	{ "gnutls_record_recv_seq", "tls_read" },
-	{ "gnutls_record_send", "tls_write" },
-	{ "gnutls_record_send2", "tls_write" },
+	{ "SSL_do_handshake", TLS_SHAKES_HANDS }, /* SSL_accept() and SSL_connect() end up there */
+	{ "SSL_read", TLS_READS },
+	{ "SSL_write", TLS_WRITES },
+	{ "SSL_read_ex", TLS_READS | TLS_COUNTED },
+	{ "SSL_write_ex", TLS_WRITES | TLS_COUNTED },
+	{ "SSL_read_early_data", TLS_READS | TLS_COUNTED },
+	{ "SSL_write_early_data", TLS_WRITES | TLS_COUNTED },
+	{ "gnutls_handshake", TLS_SHAKES_HANDS },
+	{ "gnutls_record_recv", TLS_READS },
+	{ "gnutls_record_recv_seq", TLS_READS },
+	{ "gnutls_record_send", TLS_WRITES },
+	{ "gnutls_record_send2", TLS_WRITES },
 };
 
 #if defined(__x86_64__)

@@ -7,7 +7,7 @@
 
 struct tls_function {
 	const char *symbol;
-	const char *program; /* of bpf/tls.bpf.c, for its entry */
+	uint64_t cookie; /* of hooks on it: bpf/tls.h */
 };
 
 #define TLS_FUNCTIONS 12

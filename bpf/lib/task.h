@@ -18,7 +18,7 @@
 enum tls_call {
 	TLS_READS,
 	TLS_WRITES,
-	TLS_SHAKES_HANDS,
+	TLS_SHAKES_HANDS, /* moves no plain text, but sockets its session is to be known by: libraries read ahead */
 };
 
 #define ENTITY_OTHER	0 /* found no free id */

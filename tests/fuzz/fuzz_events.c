@@ -184,17 +184,17 @@ int probe_lent_settings(struct probe *probe, void *settings, size_t size)
 	return -ENOENT;
 }
 
-int probe_attach_uprobe(struct probe *probe, const char *program, const char *path, uint64_t offset,
-			bool at_return, struct bpf_link **ret_link)
+int probe_attach_uprobes(struct probe *probe, const char *hook, const struct uprobe_target *target,
+			 struct uprobes **ret_uprobes)
 {
 	return -EPERM;
 }
 
-void probe_detach_uprobe(struct bpf_link *link)
+void probe_detach_uprobes(struct uprobes *uprobes)
 {
 }
 
-int probe_check_return_hooks(struct probe *probe, const char *program)
+int probe_check_return_hooks(struct probe *probe, const char *hook)
 {
 	return 0;
 }
