@@ -102,6 +102,7 @@ struct work {
 	__u32 n_before; /* bytes of the calls before it that belong to it: `carried` of the request */
 	__u32 entity;
 	__u32 from_client;
+	__u32 has_account; /* where the time went that it answers: in the scratch of its event */
 	/* of one that is HTTP/1's */
 	__u32 weight; /* for how many a request stands that starts in it; 0: it is not to be looked at */
 };

@@ -4,6 +4,7 @@
 #define LEADLINE_REQUESTS_COPIES_BPF_H
 
 #include "lib/emit.bpf.h"
+#include "requests_ledger.bpf.h"
 #include "requests_stream.bpf.h"
 
 DEFINE_EVENT_RING();
@@ -15,6 +16,7 @@ struct stream_scratch {
 		__u8 bytes[2 * STREAM_CAPTURE_MAX];
 		struct http2_pieces pieces;
 	};
+	struct stream_account account;
 };
 _Static_assert(HTTP2_PIECES_MAX <= STREAM_CAPTURE_MAX, "pieces have room in an event");
 
@@ -120,7 +122,8 @@ __noinline int streams_copy_frames(struct stream *stream, struct work *work,
 static __always_inline __u8 stream_flags(const struct stream *stream)
 {
 	return (stream->midway ? STREAM_MIDWAY : 0) | (stream->encrypted ? STREAM_ENCRYPTED : 0) |
-	       (stream->sequence[0] | stream->sequence[1] ? 0 : STREAM_BEGINS);
+	       (stream->sequence[0] | stream->sequence[1] ? 0 : STREAM_BEGINS) |
+	       (has_ledger(stream->role) ? STREAM_HAS_LEDGER : 0);
 }
 
 static __always_inline void fill_event(struct stream_event *event, struct stream *stream,
@@ -145,6 +148,11 @@ static __always_inline long send_event(struct stream_scratch *scratch)
 	__u64 size = (__u64)scratch->event.head_size + scratch->event.tail_size;
 
 	size = at_most(size, STREAM_CAPTURE_MAX + STREAM_TAIL);
+	if (scratch->event.flags & STREAM_HAS_ACCOUNT) {
+		__builtin_memcpy(scratch->bytes + size, &scratch->account,
+				 sizeof(scratch->account));
+		size += sizeof(scratch->account);
+	}
 	return event_output(&events, scratch, sizeof(struct stream_event) + size,
 			    !(scratch->event.sequence & 7));
 }
@@ -200,6 +208,8 @@ __noinline int streams_send_copy(struct stream *stream, struct work *work)
 	scratch->event.size = work->view.total;
 	if (in_pieces)
 		scratch->event.flags |= STREAM_IN_PIECES;
+	if (work->has_account)
+		scratch->event.flags |= STREAM_HAS_ACCOUNT;
 	if (stream->protocol == PREFIX_HTTP2)
 		return send_event(scratch) ? 1 : 0;
 	if (stream->calls < STARTTLS_CALLS) {

@@ -35,12 +35,13 @@ DEFINE_FREE_ROWS(free_downstreams);
 DEFINE_ROWS(downstream_names, struct downstream_name); /* by row, no lanes */
 DEFINE_ROWS(downstream_ns, __u64);
 
-/* Where the time of a request went. */
-struct account {
-	__u64 reasons_ns[REQUEST_REASONS];
-	struct task_downstream
-		downstreams[TASK_DOWNSTREAMS]; /* sum: reasons_ns[REQUEST_OUTBOUND] */
-};
+/* Whether sched is there to say where the time of a request of this side goes. */
+static __always_inline bool has_ledger(enum requests_role role)
+{
+	struct cpu_turn *turn = cpu_turn();
+
+	return role == REQUESTS_SERVER && turn && turn->began_ns;
+}
 
 static __always_inline bool sched_sees_all(const struct task_struct *task,
 					   const struct task_state *state)
@@ -245,7 +246,8 @@ static __always_inline __u64 fit(__s64 ns, __u64 *left_ns)
 	return fitting;
 }
 
-static __always_inline void add_downstreams(struct account *account, const struct task_state *state)
+static __always_inline void add_downstreams(struct request_account *account,
+					    const struct task_state *state)
 {
 	bool are_rows_valid = state->serves_generation == (__u32)shared.downstream_generation;
 
@@ -262,8 +264,8 @@ static __always_inline void add_downstreams(struct account *account, const struc
  * Fills an account that is zero, of a request of this socket that is over, or a part of whose response has been sent. False when
  * the current thread cannot tell.
  */
-static __always_inline bool tell_account(struct account *account, __u64 socket, __u64 start_ns,
-					 __u64 end_ns, bool is_over)
+static __always_inline bool tell_account(struct request_account *account, __u64 socket,
+					 __u64 start_ns, __u64 end_ns, bool is_over)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_state *state = task_state_of(task);

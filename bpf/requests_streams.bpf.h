@@ -12,6 +12,15 @@
 #include "requests_tls.bpf.h"
 #include "requests_waits.bpf.h"
 
+/* Of a call that answers, what its bytes do not tell. */
+static __always_inline void tell_answer(const struct stream *stream, struct work *work)
+{
+	if (is_slow_exchange(stream, work->now_ns))
+		streams_tell_path(stream, work);
+	if (has_ledger(stream->role))
+		streams_tell_account(stream, work);
+}
+
 /* A call of a stream: its part in an exchange, its bytes, its copy. */
 __noinline int streams_take(struct stream *stream, struct work *work)
 {
@@ -29,8 +38,9 @@ __noinline int streams_take(struct stream *stream, struct work *work)
 		const __u64 base = view->base, end = view->piece_end, iovec = view->iovec;
 		const __u32 n_iovec = view->n_iovec;
 
-		if (!work->from_client && is_slow_exchange(stream, work->now_ns))
-			streams_tell_detail(stream, work);
+		work->has_account = 0;
+		if (!work->from_client && stream->phase != STREAM_IDLE)
+			tell_answer(stream, work);
 		sent = streams_send_copy(stream, work);
 		if (sent == 2) /* TLS from here on: its first record is in this call */
 			http1_open(view, size, base, end, iovec, n_iovec);
@@ -82,7 +92,7 @@ __noinline int streams_shake_hands(struct stream *stream, struct connection *con
 static __always_inline void tell_new(const struct stream *stream, const struct work *work)
 {
 	if (settings.copied_protocols >> (stream->protocol & 31) & 1)
-		streams_tell_detail(stream, work);
+		streams_tell_path(stream, work);
 }
 
 /* A call of a stream, at work->now_ns. */

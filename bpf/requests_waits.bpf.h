@@ -22,9 +22,9 @@ struct slow_scratch {
 	struct stream_event event;
 	union {
 		struct slow_request slow;
-		struct stream_detail stream;
+		struct request_path path; /* of other protocols */
 	};
-	struct account account;
+	struct request_account account;
 };
 
 struct {
@@ -49,7 +49,8 @@ struct ending {
 };
 
 /* Of as many requests as this one stands for. */
-static __always_inline void add_account(__u32 entity, const struct account *account, __u32 times)
+static __always_inline void add_account(__u32 entity, const struct request_account *account,
+					__u32 times)
 {
 	__u32 lane = lane_of_this_cpu(), index;
 	struct request_waits *row;
@@ -122,7 +123,7 @@ static __always_inline void describe_target(struct slow_request *slow,
 }
 
 static __always_inline void describe_account(struct request_detail *detail,
-					     const struct account *account)
+					     const struct request_account *account)
 {
 	__builtin_memcpy(detail->reasons_ns, account->reasons_ns, sizeof(detail->reasons_ns));
 	for (int i = 1; i < TASK_DOWNSTREAMS; i++) {
@@ -164,20 +165,12 @@ static __always_inline void tell_slow(struct slow_scratch *scratch,
 	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->slow), true);
 }
 
-/* Whether sched is there to say where the time of a request of this side goes. */
-static __always_inline bool has_ledger(enum requests_role role)
-{
-	struct cpu_turn *turn = cpu_turn();
-
-	return role == REQUESTS_SERVER && turn && turn->began_ns;
-}
-
 /* Says of a request where its time went, and that it was slow. */
 __noinline int requests_explain(const struct connection *connection, const struct ending *ending,
 				__u64 socket)
 {
 	struct slow_scratch *scratch = bpf_map_lookup_elem(&slow_scratches, &(__u32){ 0 });
-	struct account *account;
+	struct request_account *account;
 	__u64 duration_ns;
 
 	if (!connection || !ending || !scratch)
@@ -210,40 +203,44 @@ static __always_inline bool is_slow_exchange(const struct stream *stream, __u64 
 {
 	__u64 slow_ns = slow_stream_ns(stream);
 
-	return slow_ns && stream->phase != STREAM_IDLE && now_ns >= stream->began_ns + slow_ns;
+	return slow_ns && now_ns >= stream->began_ns + slow_ns;
 }
 
-/* Before the first exchange, of the connection alone. */
-__noinline int streams_tell_detail(const struct stream *stream, const struct work *work)
+__noinline int streams_tell_path(const struct stream *stream, const struct work *work)
 {
 	struct slow_scratch *scratch = bpf_map_lookup_elem(&slow_scratches, &(__u32){ 0 });
-	__u64 ids = bpf_get_current_pid_tgid(), began_ns;
-	struct account *account;
+	__u64 ids = bpf_get_current_pid_tgid();
 
 	if (!stream || !work || !scratch || !slow_stream_ns(stream))
 		return 0;
-	began_ns = stream->phase == STREAM_IDLE ? 0 : stream->began_ns;
-	account = &scratch->account;
-	__builtin_memset(account, 0, sizeof(*account));
-	if (began_ns && (stream->role != REQUESTS_SERVER ||
-			 !tell_account(account, work->sk, began_ns, work->now_ns, false)))
-		account->reasons_ns[REQUEST_UNATTRIBUTED] = work->now_ns - began_ns;
 	scratch->event = (struct stream_event){
 		.connection = stream->id,
 		.ns = work->now_ns,
 		.entity = work->entity,
 		.pid = ids >> 32,
 		.tid = ids,
-		.kind = STREAM_DETAIL,
+		.kind = STREAM_PATH,
 		.protocol = stream->protocol,
 		.role = stream->role,
 		.flags = stream_flags(stream),
 	};
-	__builtin_memset(&scratch->stream, 0, sizeof(scratch->stream));
-	describe_account(&scratch->stream.detail, account);
-	describe_socket(&scratch->stream.detail.path, (const struct sock *)work->sk);
-	scratch->stream.began_ns = began_ns;
-	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->stream), false);
+	__builtin_memset(&scratch->path, 0, sizeof(scratch->path));
+	describe_socket(&scratch->path, (const struct sock *)work->sk);
+	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->path), false);
+	return 0;
+}
+
+/* Puts the account of the exchange under way, which this call answers, into the event that will tell of the call. */
+__noinline int streams_tell_account(const struct stream *stream, struct work *work)
+{
+	struct stream_scratch *scratch = bpf_map_lookup_elem(&stream_scratches, &(__u32){ 0 });
+
+	if (!stream || !work || !scratch)
+		return 0;
+	__builtin_memset(&scratch->account, 0, sizeof(scratch->account));
+	scratch->account.began_ns = stream->began_ns;
+	work->has_account = tell_account(&scratch->account.account, work->sk, stream->began_ns,
+					 work->now_ns, false);
 	return 0;
 }
 

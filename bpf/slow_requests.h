@@ -62,6 +62,13 @@ struct request_path {
 };
 _Static_assert(sizeof(struct request_path) == 48, "no padding");
 
+/* Where the time of a request went, as the kernel side keeps it. */
+struct request_account {
+	__u64 reasons_ns[REQUEST_REASONS];
+	struct task_downstream
+		downstreams[TASK_DOWNSTREAMS]; /* sum: reasons_ns[REQUEST_OUTBOUND] */
+};
+
 /* Where a request's time went, and over which connection it came. */
 struct request_detail {
 	struct request_path path;
@@ -89,12 +96,13 @@ struct slow_request {
 _Static_assert(sizeof(struct slow_request) % 8 == 0, "no padding at the end");
 
 /*
- * Follows a struct stream_event of kind STREAM_DETAIL, which comes before that of the same connection's data that ends a slow exchange,
- * as far as it has gone, at the same ns; and before the first one of a connection, for its addresses.
+ * Follows the bytes of a struct stream_event with the flag STREAM_HAS_ACCOUNT: an answer of a server whose thread knows
+ * where the time of the exchange went, up to the event's ns.
  */
-struct stream_detail {
-	struct request_detail detail;
-	__u64 began_ns; /* the exchange; 0: only the connection is told of */
+struct stream_account {
+	__u64 began_ns; /* the exchange */
+	struct request_account account;
 };
+_Static_assert(sizeof(struct stream_account) % 8 == 0, "no padding at the end");
 
 #endif

@@ -48,7 +48,8 @@ enum stream_event_kind {
 	STREAM_DATA,
 	STREAM_CLOSED, /* no more of this connection */
 	STREAM_SLOW_REQUEST, /* of HTTP/1: see slow_requests.h */
-	STREAM_DETAIL, /* of another protocol: there, too */
+	/* A struct request_path follows: before a connection's first data, for its addresses, and before data that ends a slow exchange. */
+	STREAM_PATH,
 	STREAM_EVENT_KINDS,
 };
 
@@ -58,9 +59,12 @@ enum stream_event_flag {
 	STREAM_BEGINS = 4, /* the first event of its connection */
 	STREAM_IN_PIECES = 8, /* head_size bytes follow, and are pieces: lib/stream_piece.h */
 	STREAM_ENCRYPTED = 16, /* this is the plain text of a connection within TLS */
+	STREAM_HAS_LEDGER = 32, /* of a server: sched is there to say where time goes … */
+	STREAM_HAS_ACCOUNT =
+		64, /* … and does of this exchange: struct stream_account of slow_requests.h */
 };
 
-/* One call; head_size and tail_size bytes follow. */
+/* One call; head_size and tail_size bytes follow, then what the flags say. */
 struct stream_event {
 	__u64 connection; /* a number no other connection has */
 	__u64 ns; /* CLOCK_MONOTONIC */

@@ -12,11 +12,11 @@
 
 const struct metric_desc request_waits_metric = {
 	.name = "leadline_request_wait_seconds_total",
-	.help = "Where the time of served HTTP requests went, from arrival to the last byte of the response: reasons sum to their durations. outbound: it asked the downstream and waited for it. unattributed: another thread answered than the one that read, or it served others meanwhile",
+	.help = "Where the time of served requests went, from arrival to the last byte of the response: reasons sum to their durations. outbound: it asked the downstream and waited for it. unattributed: another thread answered than the one that read, or it served others meanwhile. Operation and route of HTTP/1 are left out",
 	.unit = "seconds",
 	.kind = METRIC_COUNTER,
 	.per_entity = true,
-	.labels = { "reason", "downstream" },
+	.labels = { "reason", "downstream", "protocol", "operation", "route" },
 };
 
 static const char *const names[REQUEST_REASONS] = {
@@ -81,24 +81,34 @@ static uint64_t load(const __u64 *value)
 	return __atomic_load_n(value, __ATOMIC_RELAXED);
 }
 
-static void write_wait(struct metric_writer *writer, uint32_t entity, unsigned reason,
-		       const char *downstream, uint64_t ns)
+static void write_wait(struct metric_writer *writer, const struct request_waits_of *of,
+		       unsigned reason, const char *downstream, uint64_t ns)
 {
 	if (ns)
-		metric_write(writer, &request_waits_metric, entity,
-			     (const char *const[]){ names[reason], downstream }, (double)ns / 1e9);
+		metric_write(writer, &request_waits_metric, of->entity,
+			     (const char *const[]){ names[reason], downstream, of->protocol,
+						    of->operation, of->route },
+			     (double)ns / 1e9);
+}
+
+/* Of HTTP/1. */
+static struct request_waits_of requests_of(uint32_t entity)
+{
+	return (struct request_waits_of){ entity, "http", "", "", NULL };
 }
 
 static void write_entity(const struct request_wait_tables *tables, uint32_t entity,
 			 struct metric_writer *writer)
 {
+	const struct request_waits_of of = requests_of(entity);
+
 	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
 		uint64_t ns = 0;
 
 		for (unsigned lane = 0; lane < tables->lanes; lane++)
 			ns += load(&tables->waits[(size_t)lane * tables->entities + entity]
 					    .reasons_ns[reason]);
-		write_wait(writer, entity, reason, reason == REQUEST_OUTBOUND ? OTHER : "", ns);
+		write_wait(writer, &of, reason, reason == REQUEST_OUTBOUND ? OTHER : "", ns);
 	}
 }
 
@@ -106,6 +116,7 @@ static void write_downstream(const struct request_wait_tables *tables, uint32_t 
 			     struct metric_writer *writer)
 {
 	const struct downstream_key *key = &tables->names[row].key;
+	const struct request_waits_of of = requests_of(key->entity);
 	char peer[REQUEST_ADDRESS_SIZE];
 	uint64_t ns = 0;
 
@@ -114,7 +125,7 @@ static void write_downstream(const struct request_wait_tables *tables, uint32_t 
 	if (!ns || key->entity >= tables->entities)
 		return;
 	request_address(peer, key->address, key->port);
-	write_wait(writer, key->entity, REQUEST_OUTBOUND, peer, ns);
+	write_wait(writer, &of, REQUEST_OUTBOUND, peer, ns);
 }
 
 void request_waits_write(const struct request_wait_tables *tables, struct metric_writer *writer)
@@ -124,6 +135,101 @@ void request_waits_write(const struct request_wait_tables *tables, struct metric
 	for (uint32_t row = 1; row < tables->downstreams; row++)
 		if (tables->names[row].key.port)
 			write_downstream(tables, row, writer);
+}
+
+/* ---- of decoded calls ---- */
+
+/* NULL: the kernel side has named it otherwise since, or has no name for it. */
+static const struct downstream_name *name_of(const struct request_wait_tables *tables,
+					     uint32_t entity, uint32_t row)
+{
+	if (!tables || !tables->names || !row || row >= tables->downstreams)
+		return NULL;
+	if (!tables->names[row].key.port || tables->names[row].key.entity != entity)
+		return NULL;
+	return &tables->names[row];
+}
+
+/* Those beyond the room for them are together in the first. */
+static void add_downstream(struct request_account *sum, const struct task_downstream *downstream)
+{
+	unsigned i = TASK_DOWNSTREAMS - 1;
+
+	while (i && (!downstream->row ||
+		     (sum->downstreams[i].ns && sum->downstreams[i].row != downstream->row)))
+		i--;
+	if (i)
+		sum->downstreams[i].row = downstream->row;
+	sum->downstreams[i].ns += downstream->ns;
+}
+
+static uint64_t take(uint64_t ns, uint64_t *left_ns)
+{
+	uint64_t taken = ns < *left_ns ? ns : *left_ns;
+
+	*left_ns -= taken;
+	return taken;
+}
+
+void request_waits_add(struct request_account *sum, const struct request_account *of,
+		       uint64_t duration_ns)
+{
+	uint64_t left_ns = duration_ns, outbound_ns = 0;
+
+	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
+		uint64_t ns = take(of->reasons_ns[reason], &left_ns);
+
+		sum->reasons_ns[reason] += ns;
+		if (reason == REQUEST_OUTBOUND)
+			outbound_ns = ns;
+	}
+	sum->reasons_ns[REQUEST_UNATTRIBUTED] += left_ns;
+	for (unsigned i = 0; i < TASK_DOWNSTREAMS; i++) {
+		struct task_downstream downstream = of->downstreams[i];
+
+		downstream.ns =
+			downstream.ns > 0 ? (__s64)take((uint64_t)downstream.ns, &outbound_ns) : 0;
+		if (downstream.ns)
+			add_downstream(sum, &downstream);
+	}
+	sum->downstreams[0].ns += (__s64)outbound_ns;
+}
+
+void request_waits_write_calls(const struct request_wait_tables *tables,
+			       struct metric_writer *writer, const struct request_waits_of *calls)
+{
+	const struct request_account *account = calls->account;
+
+	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++)
+		if (reason != REQUEST_OUTBOUND)
+			write_wait(writer, calls, reason, "", account->reasons_ns[reason]);
+	for (unsigned i = 0; i < TASK_DOWNSTREAMS; i++) {
+		const struct downstream_name *name =
+			name_of(tables, calls->entity, account->downstreams[i].row);
+		char peer[REQUEST_ADDRESS_SIZE] = OTHER;
+
+		if (name)
+			request_address(peer, name->key.address, name->key.port);
+		write_wait(writer, calls, REQUEST_OUTBOUND, peer,
+			   (uint64_t)account->downstreams[i].ns);
+	}
+}
+
+void request_waits_describe(const struct request_wait_tables *tables, uint32_t entity,
+			    const struct request_account *account,
+			    struct request_detail *ret_detail)
+{
+	*ret_detail = (struct request_detail){ 0 };
+	memcpy(ret_detail->reasons_ns, account->reasons_ns, sizeof(ret_detail->reasons_ns));
+	for (unsigned i = 1; i < TASK_DOWNSTREAMS; i++) {
+		const struct downstream_name *name =
+			name_of(tables, entity, account->downstreams[i].row);
+
+		if (!name || account->downstreams[i].ns <= 0)
+			continue;
+		ret_detail->downstreams[i - 1].ns = (__u64)account->downstreams[i].ns;
+		ret_detail->downstreams[i - 1].name = *name;
+	}
 }
 
 bool request_waits_forget(const struct request_wait_tables *tables, uint32_t entity,

@@ -19,7 +19,7 @@ struct request_wait_tables { /* memory shared with the kernel side */
 	__u64 *downstream_ns; /* row r of lane l at l * downstreams + r */
 };
 
-/* Labels: reason, downstream. */
+/* Labels: reason, downstream, protocol, operation, route; the last two of decoded calls only. */
 extern const struct metric_desc request_waits_metric;
 
 /* Of an enum wait_reason or enum request_reason: "disk", "socket_queue". NULL beyond. */
@@ -37,6 +37,26 @@ int request_waits_prepare(struct request_wait_tables *tables, struct probe *prob
 
 /* Nothing is written of an entity that has served none. */
 void request_waits_write(const struct request_wait_tables *tables, struct metric_writer *writer);
+
+/* ---- of decoded calls ---- */
+
+/* Adds that of one call, of this duration; what it does not tell is unattributed. */
+void request_waits_add(struct request_account *sum, const struct request_account *of,
+		       uint64_t duration_ns);
+/* The calls of an entity together. */
+struct request_waits_of {
+	uint32_t entity;
+	const char *protocol, *operation, *route;
+	const struct request_account *account;
+};
+/* tables: tell who is waited for; NULL: nobody by name. */
+void request_waits_write_calls(const struct request_wait_tables *tables,
+			       struct metric_writer *writer, const struct request_waits_of *calls);
+/* For slow ones; the path is left out. */
+void request_waits_describe(const struct request_wait_tables *tables, uint32_t entity,
+			    const struct request_account *account,
+			    struct request_detail *ret_detail);
+
 /* Clears all of an entity and calls back for each of its downstreams, to forget its key and give its row back. True when there were some. */
 bool request_waits_forget(const struct request_wait_tables *tables, uint32_t entity,
 			  void (*give_back)(void *context, uint32_t row,

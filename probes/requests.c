@@ -497,7 +497,7 @@ static struct requests_state *state_of(struct probe *probe)
 		state->slow = slow_requests_new((unsigned)probe_option_int(probe, "slow"),
 						state->tables.entities);
 	if (state->slow || !probe_option_int(probe, "slow"))
-		state->protocols = requests_protocols_new(probe, state->tables.lanes, state->slow);
+		state->protocols = requests_protocols_new(probe, &state->waits, state->slow);
 	if (!state->protocols) {
 		slow_requests_free(state->slow);
 		free(state);

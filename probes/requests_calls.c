@@ -5,6 +5,7 @@
 #include "agent/hash.h"
 #include "bpf/lib/task.h"
 #include "probes/protocols/path_template.h"
+#include "probes/request_waits.h"
 #include "probes/requests_calls.h"
 #include "probes/requests_metrics.h"
 
@@ -29,6 +30,7 @@ struct call_series {
 	uint64_t sum_ns, max_ns;
 	uint64_t slots[HIST3_SLOTS];
 	uint64_t classic[REQUESTS_BOUNDS + 1];
+	struct request_account waits;
 	struct key_head head;
 	const char *operation, *target, *status; /* in the key */
 	char key[];
@@ -45,6 +47,7 @@ struct owner {
 struct call_table {
 	struct call_series *series;
 	struct owner *owners;
+	const struct request_wait_tables *waits; /* NULL: not told */
 	unsigned max_series, n_series;
 	struct call_counts counts;
 };
@@ -56,6 +59,11 @@ struct call_table *call_table_new(unsigned max_series)
 	if (table)
 		table->max_series = max_series;
 	return table;
+}
+
+void call_table_tell_downstreams(struct call_table *table, const struct request_wait_tables *waits)
+{
+	table->waits = waits;
 }
 
 static void free_series(struct call_table *table, struct call_series *series)
@@ -197,8 +205,10 @@ static const char *route_of(struct call_table *table, const struct key_head *hea
 }
 
 const char *call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
-			      const struct protocol *protocol, const struct protocol_call *call)
+			      const struct protocol *protocol, const struct protocol_call *call,
+			      const struct request_account *account)
 {
+	uint64_t duration_ns = call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0;
 	struct key_head head = {
 		.protocol = call->inner ? call->inner : protocol,
 		.entity = entity,
@@ -227,7 +237,9 @@ const char *call_table_record(struct call_table *table, uint32_t entity, enum re
 		return "";
 	}
 	table->counts.recorded++;
-	record_duration(series, call->end_ns > call->start_ns ? call->end_ns - call->start_ns : 0);
+	record_duration(series, duration_ns);
+	if (account)
+		request_waits_add(&series->waits, account, duration_ns);
 	return series->target;
 }
 
@@ -379,5 +391,10 @@ void call_table_write(struct call_table *table, struct metric_writer *writer)
 					       .classic = series->classic,
 				       });
 		series->max_ns = 0;
+		request_waits_write_calls(
+			table->waits, writer,
+			&(struct request_waits_of){ series->head.entity,
+						    series->head.protocol->name, series->operation,
+						    series->target, &series->waits });
 	}
 }

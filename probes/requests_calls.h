@@ -10,12 +10,16 @@
 #include <stdint.h>
 #include "agent/metric.h"
 #include "bpf/requests.h"
+#include "bpf/slow_requests.h"
 #include "probes/protocols/calls.h"
 
 struct call_table;
+struct request_wait_tables;
 
 struct call_table *call_table_new(unsigned max_series); /* NULL: no memory */
 void call_table_free(struct call_table *table); /* NULL is fine */
+/* Who is waited for; outlives the table. Before that it is nobody by name. */
+void call_table_tell_downstreams(struct call_table *table, const struct request_wait_tables *waits);
 
 /*
  * The labels of a call, of METRIC_MAX_LABELS, borrowed from it, and which of them is error_type. Returns the histogram
@@ -26,9 +30,13 @@ const struct metric_desc *requests_call_labels(const struct protocol *protocol,
 					       const struct protocol_call *call,
 					       const char *labels[], const char **ret_error);
 
-/* Returns the target it is counted under, which stays until its entity is forgotten. */
+/*
+ * account: where its time went, zero where that is not known; NULL: of calls like this that is not to be told. Returns the target
+ * it is counted under, which stays until its entity is forgotten.
+ */
 const char *call_table_record(struct call_table *table, uint32_t entity, enum requests_role role,
-			      const struct protocol *protocol, const struct protocol_call *call);
+			      const struct protocol *protocol, const struct protocol_call *call,
+			      const struct request_account *account);
 /* Writes all as series and starts the maxima anew. */
 void call_table_write(struct call_table *table, struct metric_writer *writer);
 /* Drops all series of an entity. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include "probes/probe.h"
+#include "probes/request_waits.h"
 #include "probes/requests_exchanges.h"
 #include "probes/requests_metrics.h"
 #include "probes/requests_protocols.h"
@@ -87,7 +88,8 @@ static uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes,
+struct requests_protocols *requests_protocols_new(struct probe *probe,
+						  const struct request_wait_tables *waits,
 						  struct slow_requests *slow)
 {
 	struct requests_protocols *protocols = calloc(1, sizeof(*protocols));
@@ -97,7 +99,8 @@ struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned 
 		return NULL;
 	protocols->probe = probe;
 	protocols->slow = slow;
-	protocols->tables.lanes = lanes + 1; /* the last: of the pass over live connections */
+	protocols->tables.lanes =
+		waits->lanes + 1; /* the last: of the pass over live connections */
 	protocols->tables.rows = !rows ? DEFAULT_ROWS : rows > MIN_ROWS ? rows : MIN_ROWS;
 	protocols->calls = call_table_new((unsigned)probe_option_int(probe, "series"));
 	if (protocols->calls)
@@ -105,6 +108,7 @@ struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned 
 						 probe_max_entities(probe), protocols->calls);
 	if (protocols->streams) {
 		streams_tell_slow(protocols->streams, slow);
+		streams_tell_downstreams(protocols->streams, waits);
 		return protocols;
 	}
 	requests_protocols_free(protocols);
@@ -200,7 +204,7 @@ int requests_protocols_take_event(struct requests_protocols *protocols, const vo
 	const struct stream_event *event = data;
 	int err = streams_take_event(protocols->streams, data, size);
 
-	if (!err && event->kind == STREAM_DETAIL)
+	if (!err && event->kind == STREAM_PATH)
 		set_thresholds(protocols, clock_ns());
 	return err;
 }

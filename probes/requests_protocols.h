@@ -14,14 +14,16 @@
 
 struct probe;
 struct requests_protocols;
+struct request_wait_tables;
 struct slow_requests;
 
 /* For the option `protocols`; its default names them all. */
 #define REQUESTS_ALL_PROTOCOLS "http2 postgresql mysql redis dns tls"
 int requests_check_protocols(const char *text, char *error, size_t error_size);
 
-/* lanes: of the kernel side. slow: where slow calls go, outlives it; NULL: nowhere. NULL: no memory. */
-struct requests_protocols *requests_protocols_new(struct probe *probe, unsigned lanes,
+/* slow: where slow calls go; NULL: nowhere. waits: tell who is waited for. Both outlive it. NULL: no memory. */
+struct requests_protocols *requests_protocols_new(struct probe *probe,
+						  const struct request_wait_tables *waits,
 						  struct slow_requests *slow);
 void requests_protocols_free(struct requests_protocols *protocols); /* NULL is fine */
 

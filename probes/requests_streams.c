@@ -31,10 +31,11 @@ struct connection {
 	bool begun_midway;
 	bool is_encrypted; /* within TLS */
 	bool is_stopped;
+	bool has_ledger; /* where its time goes can be told */
 	struct request_path path;
-	/* Of the data that comes next, where that is of the same ns; NULL: not told. */
-	struct stream_detail *detail;
-	uint64_t detail_ns;
+	/* Of the event at hand; NULL: it has none. */
+	const struct stream_account *account;
+	uint64_t account_ns;
 	uint8_t number; /* enum prefix_protocol */
 	uint8_t role;
 };
@@ -54,6 +55,7 @@ struct streams {
 	const struct protocol *protocols[PREFIX_PROTOCOLS]; /* decoders; NULL: there is none */
 	struct call_table *calls;
 	struct slow_requests *slow; /* NULL: not kept */
+	const struct request_wait_tables *waits; /* NULL: not told */
 	struct stream_counts counts;
 	struct protocol_pool pool;
 	struct stream_stopper stopper; /* stop is NULL: none */
@@ -180,28 +182,26 @@ static struct connection **heard_list(struct connection *connection)
 						: &connection->streams->heard;
 }
 
-/* What is told of an exchange is told of the call that it consists of. */
-static const struct request_detail *detail_of(const struct connection *connection,
-					      const struct protocol_call *call)
+/* What is told of an exchange is told of the call that it consists of; of others, nothing is known. */
+static const struct request_account *account_of(const struct connection *connection,
+						const struct protocol_call *call)
 {
-	const struct stream_detail *detail = connection->detail;
+	static const struct request_account unknown;
+	const struct stream_account *account = connection->account;
 
-	if (!detail || !call->was_alone || call->start_ns != detail->began_ns ||
-	    call->end_ns != connection->detail_ns)
+	if (!connection->has_ledger)
 		return NULL;
-	return &detail->detail;
-}
-
-static void drop_detail(struct connection *connection)
-{
-	free(connection->detail);
-	connection->detail = NULL;
+	if (!account || !call->was_alone || call->start_ns != account->began_ns ||
+	    call->end_ns != connection->account_ns)
+		return &unknown;
+	return &account->account;
 }
 
 static void call_ended(void *context, const struct protocol_call *call)
 {
 	struct connection *connection = context;
 	struct streams *streams = connection->streams;
+	const struct request_account *account = account_of(connection, call);
 	const struct slow_call_place place = {
 		.entity = connection->entity,
 		.pid = connection->pid,
@@ -209,13 +209,14 @@ static void call_ended(void *context, const struct protocol_call *call)
 		.number = connection->number,
 		.role = connection->role,
 		.path = &connection->path,
-		.detail = detail_of(connection, call),
+		.account = account,
+		.waits = streams->waits,
 	};
 	struct protocol_call named = *call;
 
 	named.is_encrypted = connection->is_encrypted;
 	named.target = call_table_record(streams->calls, connection->entity, connection->role,
-					 connection->protocol, &named);
+					 connection->protocol, &named, account);
 	if (streams->slow)
 		slow_requests_take_call(streams->slow, &place, connection->protocol, &named);
 }
@@ -230,7 +231,6 @@ static void forget_connection(struct connection *connection)
 	if (connection->is_stopped && connection->streams->stopper.gone)
 		connection->streams->stopper.gone(connection->streams->stopper.context,
 						  connection->id);
-	drop_detail(connection);
 	connection->protocol->close(connection->decoder);
 	protocol_calls_free(connection->calls);
 	free(connection);
@@ -314,19 +314,27 @@ static bool are_pieces(const struct stream_event *event)
 	return at == end && size == event->size;
 }
 
+/* What follows the bytes. */
+static size_t size_behind(const struct stream_event *event)
+{
+	if (event->kind == STREAM_PATH)
+		return sizeof(struct request_path);
+	return event->flags & STREAM_HAS_ACCOUNT ? sizeof(struct stream_account) : 0;
+}
+
 static bool is_sound(const struct streams *streams, const struct stream_event *event, size_t size)
 {
 	size_t copied = (size_t)event->head_size + event->tail_size;
 
-	if (event->kind == STREAM_DETAIL && (copied || event->flags & STREAM_IN_PIECES))
+	if (event->kind == STREAM_PATH && (copied || event->flags & STREAM_IN_PIECES))
 		return false;
-	if (event->kind == STREAM_DETAIL)
-		size -= sizeof(
-			struct stream_detail); /* wraps where it is less: no size of an event */
-	return (event->kind <= STREAM_CLOSED || event->kind == STREAM_DETAIL) &&
+	if (event->flags & STREAM_HAS_ACCOUNT &&
+	    (event->kind != STREAM_DATA || event->role != REQUESTS_SERVER))
+		return false;
+	return (event->kind <= STREAM_CLOSED || event->kind == STREAM_PATH) &&
 	       event->role < REQUESTS_ROLES && event->entity < streams->max_entities &&
 	       event->protocol < PREFIX_PROTOCOLS && streams->protocols[event->protocol] &&
-	       size == sizeof(*event) + copied &&
+	       size == sizeof(*event) + copied + size_behind(event) &&
 	       (event->flags & STREAM_IN_PIECES ? are_pieces(event) : copied <= event->size);
 }
 
@@ -386,21 +394,10 @@ static void feed_pieces(struct connection *connection, const struct stream_event
 	}
 }
 
-/* Of an exchange, for the data that follows; without memory the call is told of without. */
-static void take_detail(struct connection *connection, const struct stream_event *event)
+static void take_path(struct connection *connection, const struct stream_event *event)
 {
-	const struct stream_detail *detail = (const void *)(event + 1);
-
-	connection->path = detail->detail.path;
+	memcpy(&connection->path, event + 1, sizeof(connection->path));
 	connection->last_ns = event->ns;
-	if (!detail->began_ns)
-		return;
-	if (!connection->detail)
-		connection->detail = malloc(sizeof(*detail));
-	if (!connection->detail)
-		return;
-	*connection->detail = *detail;
-	connection->detail_ns = event->ns;
 }
 
 /* The decoder wants no more: the kernel side need not copy. */
@@ -423,7 +420,15 @@ static void take_data(struct connection *connection, const struct stream_event *
 {
 	bool from_client = event->flags & STREAM_FROM_CLIENT;
 	struct connection **list = heard_list(connection);
+	struct stream_account account;
 
+	if (event->flags & STREAM_HAS_ACCOUNT) {
+		memcpy(&account, (const uint8_t *)(event + 1) + event->head_size + event->tail_size,
+		       sizeof(account));
+		connection->account = &account;
+		connection->account_ns = event->ns;
+	}
+	connection->has_ledger = event->flags & STREAM_HAS_LEDGER;
 	connection->entity = event->entity;
 	connection->pid = event->pid;
 	connection->tid = event->tid;
@@ -437,8 +442,7 @@ static void take_data(struct connection *connection, const struct stream_event *
 		feed_call(connection, event);
 	count_unparsed(connection, event->size);
 	look_for_stop(connection);
-	if (!from_client || event->ns != connection->detail_ns)
-		drop_detail(connection);
+	connection->account = NULL;
 }
 
 int streams_take_event(struct streams *streams, const void *data, size_t size)
@@ -468,8 +472,8 @@ int streams_take_event(struct streams *streams, const void *data, size_t size)
 		streams->counts.no_memory++;
 		return 0;
 	}
-	if (event->kind == STREAM_DETAIL)
-		take_detail(connection, event);
+	if (event->kind == STREAM_PATH)
+		take_path(connection, event);
 	else
 		take_data(connection, event);
 	return 0;
@@ -522,8 +526,7 @@ const struct stream_counts *streams_counts(struct streams *streams)
 
 uint64_t streams_bound(const struct streams *streams)
 {
-	const uint64_t connection =
-		sizeof(struct connection) + PROTOCOL_MAX_STATE + sizeof(struct stream_detail);
+	const uint64_t connection = sizeof(struct connection) + PROTOCOL_MAX_STATE;
 
 	return connection * streams->counts.connections + protocol_pool_bound(&streams->pool) +
 	       HASH_COUNT(streams->byte_rows) * (uint64_t)(sizeof(struct byte_row) + 64);
@@ -548,6 +551,12 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 void streams_tell_slow(struct streams *streams, struct slow_requests *slow)
 {
 	streams->slow = slow;
+}
+
+void streams_tell_downstreams(struct streams *streams, const struct request_wait_tables *waits)
+{
+	streams->waits = waits;
+	call_table_tell_downstreams(streams->calls, waits);
 }
 
 void streams_tell_stops(struct streams *streams, const struct stream_stopper *stopper)

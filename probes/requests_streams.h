@@ -20,6 +20,9 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 /* Where slow calls go, too; outlives the streams. */
 struct slow_requests;
 void streams_tell_slow(struct streams *streams, struct slow_requests *slow);
+/* Who is waited for; outlives the streams. */
+struct request_wait_tables;
+void streams_tell_downstreams(struct streams *streams, const struct request_wait_tables *waits);
 /* Told of connections whose calls need not be copied any more, and when one of these is gone. */
 struct stream_stopper {
 	void (*stop)(void *context, uint64_t connection, enum stream_stop why);

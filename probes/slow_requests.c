@@ -334,11 +334,13 @@ static void name_waits(struct slow_event *event, const struct slow_call_place *p
 {
 	struct request_detail detail = { 0 };
 
-	if (place->role == REQUESTS_SERVER && place->detail &&
-	    slow_event_read_waits(event, place->detail))
-		return;
 	if (place->role == REQUESTS_CLIENT)
 		detail.reasons_ns[REQUEST_OUTBOUND] = event->facts.duration_ns;
+	else if (place->account)
+		request_waits_describe(place->waits, place->entity, place->account, &detail);
+	if (slow_event_read_waits(event, &detail))
+		return;
+	memset(&detail, 0, sizeof(detail));
 	slow_event_read_waits(event, &detail);
 }
 

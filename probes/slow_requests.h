@@ -20,6 +20,7 @@
 #define SLOW_WINDOW_NS	60000000000ULL
 
 struct slow_requests;
+struct request_wait_tables;
 
 /* kept: of a route in one minute, at most SLOW_MAX_KEPT. NULL: no memory. */
 struct slow_requests *slow_requests_new(unsigned kept, unsigned max_entities);
@@ -36,7 +37,8 @@ struct slow_call_place {
 	uint16_t number; /* enum prefix_protocol */
 	uint16_t role; /* enum requests_role */
 	const struct request_path *path;
-	const struct request_detail *detail; /* where its time went; NULL: not known */
+	const struct request_account *account; /* where its time went; NULL: not known */
+	const struct request_wait_tables *waits; /* tell whom it waited for */
 };
 void slow_requests_take_call(struct slow_requests *slow, const struct slow_call_place *place,
 			     const struct protocol *protocol, const struct protocol_call *call);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "agent/registry.h"
+#include "bpf/slow_requests.h"
 #include "probes/requests_streams.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -62,6 +63,19 @@ static struct stream_event *cut(struct stream_event *event, size_t length)
 	return pieces;
 }
 
+/* Its bytes are followed by an account of what is not there, or of more than there is. */
+static struct stream_event *account_for(struct stream_event *event, uint8_t byte)
+{
+	const size_t size = sizeof(*event) + event->head_size + event->tail_size;
+	struct stream_event *grown = realloc(event, size + sizeof(struct stream_account));
+
+	if (!grown)
+		abort();
+	memset((uint8_t *)grown + size, byte, sizeof(struct stream_account));
+	grown->flags |= STREAM_HAS_LEDGER | STREAM_HAS_ACCOUNT;
+	return grown;
+}
+
 /* Returns how many bytes of the input it has used. */
 static size_t take_one(struct streams *streams, const uint8_t *data, size_t size, uint64_t round,
 		       uint32_t sequences[8][2], uint64_t *moved)
@@ -96,7 +110,12 @@ static size_t take_one(struct streams *streams, const uint8_t *data, size_t size
 	else if ((data[0] & 0xf0) == 0x30)
 		event->flags |= STREAM_IN_PIECES; /* which they are not, most likely */
 	*moved += event->size;
-	streams_take_event(streams, event, sizeof(*event) + event->head_size + event->tail_size);
+	if ((data[0] & 0xf0) == 0x40 && event->role == REQUESTS_SERVER)
+		event = account_for(event, data[2]);
+	streams_take_event(
+		streams, event,
+		sizeof(*event) + event->head_size + event->tail_size +
+			(event->flags & STREAM_HAS_ACCOUNT ? sizeof(struct stream_account) : 0));
 	free(event);
 	return 3 + n;
 }
@@ -126,8 +145,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	call_table_write(calls, registry_begin(registry));
 	snapshot = registry_finish(registry);
-	/* the table's own bound, and one for each of what stands for others */
-	if (!snapshot || snapshot->n_series > 2 * (MAX_SERIES + 2 * PREFIX_PROTOCOLS))
+	/* the table's own bound, and one for each of what stands for others: a histogram, its largest, and reasons */
+	if (!snapshot ||
+	    snapshot->n_series > (2 + REQUEST_REASONS) * (MAX_SERIES + 2 * PREFIX_PROTOCOLS))
 		abort();
 	snapshot_put(snapshot);
 	registry_free(registry);

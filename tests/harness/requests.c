@@ -105,6 +105,19 @@ const json_t *requests_slowest(const json_t *page, const char *side, const char 
 	return slowest;
 }
 
+void requests_expect_all_waits(const struct page *page, const char *unit, const char *protocol)
+{
+	const double waits = metric_sum(page, "leadline_request_wait_seconds_total", "unit", unit,
+					"protocol", protocol, NULL);
+	const struct page_histogram durations =
+		metric_histogram(page, "leadline_db_server_operation_duration_seconds", "unit",
+				 unit, "db_system_name", protocol, NULL);
+
+	if (!durations.count || !(fabs(waits / durations.sum - 1) <= 0.01))
+		test_fail("%s: the reasons sum to %.6f s, the durations of %.0f to %.6f s",
+			  protocol, waits, durations.count, durations.sum);
+}
+
 void requests_expect_waits(const json_t *request, const char *main_reason, double expected)
 {
 	json_t *waits = json_object_get(request, "waits"), *value;

@@ -33,6 +33,8 @@ double requests_number(const json_t *object, const char *key);
 /* The slowest of a side, an operation and a route, or NULL, and how many there are. */
 const json_t *requests_slowest(const json_t *page, const char *side, const char *operation,
 			       const char *route, size_t *ret_n);
+/* The reasons of a service's decoded calls sum to their durations, those of one protocol. */
+void requests_expect_all_waits(const struct page *page, const char *unit, const char *protocol);
 /* Its reasons sum to its duration, and this one is at least 95 % of so many seconds. */
 void requests_expect_waits(const json_t *request, const char *main_reason, double expected);
 

@@ -17,10 +17,9 @@
 #include "tests/harness/dialogue.h"
 #include "tests/harness/harness.h"
 
-#define SERVER "http_server_request_duration_seconds"
-#define WAITS  "leadline_request_wait_seconds_total"
-#define ASKED  31
-#define PAUSE  0.01
+#define WAITS "leadline_request_wait_seconds_total"
+#define ASKED 31
+#define PAUSE 0.01
 
 static struct leadline *start_agent(void)
 {
@@ -96,14 +95,29 @@ static void be_downstream(void)
 
 /* ---- conversations ---- */
 
+/* What they speak: framed by the kernel side, or decoded from copies. */
+struct language {
+	const char *protocol, *operation; /* as the waits have it */
+	const char *durations;
+	const char *request, *end_of_request, *response;
+};
+
+static const struct language languages[] = {
+	{ "http", "", "http_server_request_duration_seconds",
+	  "GET /waits HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n",
+	  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" },
+	{ "redis", "GET", "leadline_db_server_operation_duration_seconds",
+	  "*2\r\n$3\r\nGET\r\n$4\r\nwait\r\n", "wait\r\n", "$2\r\nok\r\n" },
+};
+#define LANGUAGES (sizeof(languages) / sizeof(languages[0]))
+
+static const struct language *language;
 static void (*work)(void);
 
 static void answer(int s)
 {
-	static const char response[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
 	work();
-	MUST(send(s, response, sizeof(response) - 1, 0));
+	MUST(send(s, language->response, strlen(language->response), 0));
 }
 
 static bool read_request(int s)
@@ -118,7 +132,7 @@ static bool read_request(int s)
 			return false;
 		size += (size_t)n;
 		request[size] = '\0';
-	} while (!strstr(request, "\r\n\r\n"));
+	} while (!strstr(request, language->end_of_request));
 	return true;
 }
 
@@ -131,11 +145,10 @@ static void serve(int s)
 
 static void ask(int s)
 {
-	static const char request[] = "GET /waits HTTP/1.1\r\nHost: a\r\n\r\n";
 	char response[512];
 
 	for (int i = 0; i < ASKED; i++) {
-		MUST(send(s, request, sizeof(request) - 1, 0));
+		MUST(send(s, language->request, strlen(language->request), 0));
 		MUST(recv(s, response, sizeof(response), 0));
 	}
 	close(s);
@@ -165,6 +178,12 @@ static double reason_of(const struct page *page, const char *comm, const char *r
 	return metric_sum(page, WAITS, "comm", comm, "reason", reason, NULL);
 }
 
+static double all_reasons_of(const struct page *page, const char *comm)
+{
+	return metric_sum(page, WAITS, "comm", comm, "protocol", language->protocol, "operation",
+			  language->operation, NULL);
+}
+
 /* Returns the page and the server's name. Every request is counted, and its time all told. */
 static struct page *hold(void (*server)(int s), void (*what)(void), const char **ret_comm)
 {
@@ -180,8 +199,8 @@ static struct page *hold(void (*server)(int s), void (*what)(void), const char *
 	work = what;
 	parties = dialogue_hold(&dialogue, 30);
 	page = leadline_scrape(leadline);
-	durations = metric_histogram(page, SERVER, "comm", parties.server, NULL);
-	sum = metric_sum(page, WAITS, "comm", parties.server, NULL);
+	durations = metric_histogram(page, language->durations, "comm", parties.server, NULL);
+	sum = all_reasons_of(page, parties.server);
 	assert_float_equal(durations.count, ASKED, 0);
 	if (fabs(sum / durations.sum - 1) > 0.01)
 		test_fail("the reasons sum to %.6f s, the durations to %.6f s", sum, durations.sum);
@@ -197,40 +216,69 @@ static double own_time(const struct page *page, const char *comm)
 	       reason_of(page, comm, "socket_queue") + reason_of(page, comm, "stolen");
 }
 
-static void expect_wait(void (*what)(void), const char *reason)
+static void in_each_language(void (*test)(void))
+{
+	for (size_t i = 0; i < LANGUAGES; i++) {
+		language = &languages[i];
+		test();
+	}
+	language = &languages[0];
+}
+
+static void (*wait_expected)(void);
+static const char *reason_expected;
+
+static void hold_and_expect_wait(void)
 {
 	const char *comm;
-	struct page *page = hold(serve, what, &comm);
-	double waited = metric_sum(page, WAITS, "comm", comm, NULL) - own_time(page, comm);
-	double found = reason_of(page, comm, reason);
+	struct page *page = hold(serve, wait_expected, &comm);
+	double waited = all_reasons_of(page, comm) - own_time(page, comm);
+	double found = reason_of(page, comm, reason_expected);
 
 	if (found < 0.95 * waited || found <= 0)
-		test_fail("%s: %.6f s of %.6f s waited", reason, found, waited);
+		test_fail("%s, %s: %.6f s of %.6f s waited", language->protocol, reason_expected,
+			  found, waited);
 	page_free(page);
 }
 
-static void sleeping(void **state)
+static void expect_wait(void (*what)(void), const char *reason)
+{
+	wait_expected = what;
+	reason_expected = reason;
+	in_each_language(hold_and_expect_wait);
+}
+
+static void hold_sleeping(void)
 {
 	const char *comm;
 	struct page *page = hold(serve, do_sleep, &comm);
 	double slept = reason_of(page, comm, "sleep");
 
 	assert_true(slept >= 0.99 * ASKED * PAUSE);
-	assert_true(slept >
-		    0.95 * (metric_sum(page, WAITS, "comm", comm, NULL) - own_time(page, comm)));
+	assert_true(slept > 0.95 * (all_reasons_of(page, comm) - own_time(page, comm)));
 	page_free(page);
+}
+
+static void sleeping(void **state)
+{
+	in_each_language(hold_sleeping);
 	(void)state;
 }
 
-static void computing(void **state)
+static void hold_computing(void)
 {
 	const char *comm;
 	struct page *page = hold(serve, do_compute, &comm);
 	double on_cpu = reason_of(page, comm, "on_cpu");
 
 	assert_true(on_cpu >= 0.95 * ASKED * PAUSE);
-	assert_true(own_time(page, comm) > 0.95 * metric_sum(page, WAITS, "comm", comm, NULL));
+	assert_true(own_time(page, comm) > 0.95 * all_reasons_of(page, comm));
 	page_free(page);
+}
+
+static void computing(void **state)
+{
+	in_each_language(hold_computing);
 	(void)state;
 }
 
@@ -295,33 +343,36 @@ static void waiting_for_a_cpu(void **state)
 	page = hold(compute_on_the_first_cpu, do_compute, &comm);
 	kill(hog->pid, SIGKILL);
 	assert_true(reason_of(page, comm, "run_queue") > 0.2 * reason_of(page, comm, "on_cpu"));
-	assert_true(own_time(page, comm) > 0.95 * metric_sum(page, WAITS, "comm", comm, NULL));
+	assert_true(own_time(page, comm) > 0.95 * all_reasons_of(page, comm));
 	page_free(page);
 	(void)state;
 }
 
 /* Honest: who answered cannot know what the time before was spent on. */
-static void handed_to_another_thread(void **state)
+static void hold_by_hand_over(void)
 {
 	const char *comm;
 	struct page *page = hold(serve_by_hand_over, do_sleep, &comm);
 
-	assert_float_equal(reason_of(page, comm, "unattributed"),
-			   metric_sum(page, WAITS, "comm", comm, NULL), 1e-9);
+	assert_float_equal(reason_of(page, comm, "unattributed"), all_reasons_of(page, comm), 1e-9);
 	page_free(page);
+}
+
+static void handed_to_another_thread(void **state)
+{
+	in_each_language(hold_by_hand_over);
 	(void)state;
 }
 
 /* Two requests in one piece: the second waits for the first, in no queue of the kernel. */
 static void ask_twice_at_once(int s)
 {
-	static const char requests[] =
-		"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
-	char response[512];
+	char requests[256], response[512];
 	size_t size = 0;
 
-	MUST(send(s, requests, sizeof(requests) - 1, 0));
-	while (size < 2 * strlen("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	snprintf(requests, sizeof(requests), "%s%s", language->request, language->request);
+	MUST(send(s, requests, strlen(requests), 0));
+	while (size < 2 * strlen(language->response))
 		size += (size_t)MUST(recv(s, response, sizeof(response), 0));
 	close(s);
 }
@@ -335,7 +386,7 @@ static void answer_twice(int s)
 	close(s);
 }
 
-static void several_at_once(void **state)
+static void hold_several_at_once(void)
 {
 	struct leadline *leadline = start_agent();
 	struct dialogue dialogue = { .family = AF_INET,
@@ -348,17 +399,25 @@ static void several_at_once(void **state)
 	work = do_sleep;
 	parties = dialogue_hold(&dialogue, 30);
 	page = leadline_scrape(leadline);
-	assert_float_equal(metric_histogram(page, SERVER, "comm", parties.server, NULL).count, 2,
-			   0);
-	assert_float_equal(reason_of(page, parties.server, "unattributed"),
-			   metric_histogram(page, SERVER, "comm", parties.server, NULL).sum, 1e-6);
+	assert_float_equal(
+		metric_histogram(page, language->durations, "comm", parties.server, NULL).count, 2,
+		0);
+	assert_float_equal(
+		reason_of(page, parties.server, "unattributed"),
+		metric_histogram(page, language->durations, "comm", parties.server, NULL).sum,
+		1e-6);
 	page_free(page);
 	leadline_stop(leadline);
+}
+
+static void several_at_once(void **state)
+{
+	in_each_language(hold_several_at_once);
 	(void)state;
 }
 
 /* Without sched nobody knows, and nothing is said. */
-static void without_the_ledger(void **state)
+static void hold_without_the_ledger(void)
 {
 	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
 	struct dialogue dialogue = {
@@ -370,16 +429,24 @@ static void without_the_ledger(void **state)
 	work = do_sleep;
 	parties = dialogue_hold(&dialogue, 30);
 	page = leadline_scrape(leadline);
-	assert_float_equal(metric_histogram(page, SERVER, "comm", parties.server, NULL).count,
-			   ASKED, 0);
+	assert_float_equal(
+		metric_histogram(page, language->durations, "comm", parties.server, NULL).count,
+		ASKED, 0);
 	assert_float_equal(metric_sum(page, WAITS, "comm", parties.server, NULL), 0, 0);
 	page_free(page);
 	leadline_stop(leadline);
+}
+
+static void without_the_ledger(void **state)
+{
+	in_each_language(hold_without_the_ledger);
 	(void)state;
 }
 
 int main(void)
 {
+	language = &languages[0];
+
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(sleeping),
 		HARNESS_TEST(computing),

@@ -117,6 +117,23 @@ static void expect_printed(struct leadline *leadline, const char *flags, const c
 	output_free(output);
 }
 
+/* The series, too, have their times, and for the most part this reason. */
+static void expect_waits_of_all(struct leadline *leadline, const struct server *server,
+				const char *protocol, const char *operation, const char *reason,
+				double expected)
+{
+	struct page *page = leadline_scrape(leadline);
+	double waited =
+		metric_sum(page, "leadline_request_wait_seconds_total", "unit", server->unit,
+			   "protocol", protocol, "operation", operation, "reason", reason, NULL);
+
+	requests_expect_all_waits(page, server->unit, protocol);
+	if (!(waited >= 0.95 * expected))
+		test_fail("%s %s: %.6f s %s, not %.6f s", protocol, operation, waited, reason,
+			  expected);
+	page_free(page);
+}
+
 static void redis_commands_that_wait(void **state)
 {
 	struct leadline *leadline = start_agent("--probes.requests.slow=3");
@@ -140,6 +157,7 @@ static void redis_commands_that_wait(void **state)
 	requests_expect_waits(one, "poll", 0.08);
 	requests_slowest(page, "server", "SET", "", &n);
 	assert_int_equal(n, 1);
+	expect_waits_of_all(leadline, server, "redis", "BLPOP", "poll", 7 * 0.05);
 
 	snprintf(flags, sizeof(flags), "--slow --service=%s", server->unit + 1);
 	expect_printed(leadline, flags, (const char *const[]){ "server redis", "BLPOP", NULL });
@@ -153,6 +171,7 @@ static void statements_that_wait(void **state)
 	struct leadline *leadline = start_agent("--probes.requests.slow=3");
 	struct server *servers[] = { postgresql_start(), mariadb_start() };
 	static const char *const reasons[] = { "poll", "lock" };
+	static const char *const protocols[] = { "postgresql", "mysql" };
 	const json_t *one;
 	char path[128];
 	size_t n;
@@ -168,6 +187,7 @@ static void statements_that_wait(void **state)
 				       "SELECT", &n);
 		assert_int_equal(n, 1);
 		requests_expect_waits(one, reasons[i], 0.05);
+		expect_waits_of_all(leadline, servers[i], protocols[i], "SELECT", reasons[i], 0.05);
 		assert_non_null(strstr(requests_text(one, "peer"), "127.0.0.1:"));
 		assert_true(requests_number(one, "rtt_seconds") > 0);
 		snprintf(path, sizeof(path), "/requests?slow=true&service=%s",

@@ -120,6 +120,67 @@ static void what_is_forgotten_is_gone(void **state)
 	assert_false(request_waits_forget(&tables, ENTITIES, give_back, given_back));
 }
 
+/* ---- of decoded calls ---- */
+
+#define MS 1000000ULL
+
+static void calls_become_series(void **state)
+{
+	struct request_wait_tables tables = make_tables();
+	struct request_account sum = { 0 }, one = { 0 };
+	struct registry *registry = registry_by_number();
+	const struct request_waits_of calls = { 2, "redis", "GET", "", &sum };
+	struct snapshot *snapshot;
+	double total = 0;
+
+	name_row(1, 2, 80);
+	name_row(2, 3, 81); /* of another service: so there is none of this name here */
+	one.reasons_ns[WAIT_DISK] = 3 * MS;
+	one.reasons_ns[REQUEST_OUTBOUND] = 11 * MS;
+	one.downstreams[0].ns = 1 * MS;
+	one.downstreams[1] = (struct task_downstream){ .row = 1, .ns = 7 * MS };
+	one.downstreams[2] = (struct task_downstream){ .row = 2, .ns = 2 * MS };
+	one.downstreams[3] = (struct task_downstream){ .row = DOWNSTREAMS, .ns = 1 * MS };
+	request_waits_add(&sum, &one, 17 * MS);
+	one.downstreams[1].ns = 5 * MS; /* so 2 of the 11 are for nobody known */
+	request_waits_add(&sum, &one, 13 * MS); /* more than there is */
+	request_waits_write_calls(&tables, registry_begin(registry), &calls);
+	snapshot = collected(registry);
+
+	assert_float_equal(waited(snapshot, "2", "disk", ""), .006, 1e-9);
+	assert_float_equal(waited(snapshot, "2", "outbound", "10.0.0.7:80"), .012, 1e-9);
+	assert_float_equal(waited(snapshot, "2", "outbound", "_OTHER"), .009, 1e-9);
+	assert_float_equal(waited(snapshot, "2", "unattributed", ""), .003, 1e-9);
+	for (size_t i = 0; i < n_series(snapshot); i++) {
+		const struct series *series = &snapshot_family(snapshot, WAITS)->series[i];
+
+		total += series->value;
+		assert_string_equal(series->labels[2], "redis");
+		assert_string_equal(series->labels[3], "GET");
+	}
+	assert_float_equal(total, .030, 1e-9);
+}
+
+/* More of them than are kept apart are one; those known stay. */
+static void downstreams_of_calls_are_bounded(void **state)
+{
+	struct request_account sum = { 0 };
+
+	for (uint32_t row = 1; row <= 5; row++) {
+		struct request_account one = { 0 };
+
+		one.reasons_ns[REQUEST_OUTBOUND] = MS;
+		one.downstreams[1] = (struct task_downstream){ .row = row, .ns = (__s64)MS };
+		request_waits_add(&sum, &one, MS);
+		request_waits_add(&sum, &one, MS);
+	}
+	assert_int_equal(sum.downstreams[0].ns, 4 * MS);
+	assert_int_equal(sum.downstreams[0].row, 0);
+	for (int i = 1; i < TASK_DOWNSTREAMS; i++)
+		assert_int_equal(sum.downstreams[i].ns, 2 * MS);
+	assert_int_equal(sum.reasons_ns[REQUEST_OUTBOUND], 10 * MS);
+}
+
 static void everything_has_a_name(void **state)
 {
 	char text[REQUEST_ADDRESS_SIZE];
@@ -142,8 +203,8 @@ static void everything_has_a_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		HARNESS_TEST(rows_become_series),
-		HARNESS_TEST(what_is_forgotten_is_gone),
+		HARNESS_TEST(rows_become_series),    HARNESS_TEST(what_is_forgotten_is_gone),
+		HARNESS_TEST(calls_become_series),   HARNESS_TEST(downstreams_of_calls_are_bounded),
 		HARNESS_TEST(everything_has_a_name),
 	};
 

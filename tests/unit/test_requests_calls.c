@@ -34,7 +34,7 @@ static const char *record(struct call_table *table, uint32_t entity, enum reques
 		.end_ns = 1003000000,
 	};
 
-	return call_table_record(table, entity, role, protocol, &call);
+	return call_table_record(table, entity, role, protocol, &call, NULL);
 }
 
 static struct snapshot *collect(struct call_table *table)
@@ -119,7 +119,7 @@ static void what_a_call_has_become_counts(void **state)
 		.operation = "POST", .target = "a.B/C", .status = "0", .inner = &rpc, .end_ns = 1
 	};
 
-	call_table_record(table, 1, REQUESTS_CLIENT, &web, &call);
+	call_table_record(table, 1, REQUESTS_CLIENT, &web, &call, NULL);
 	assert_int_equal(
 		calls(collect(table), "rpc_client_call_duration_seconds", "1", "grpc|a.B/C|0|"), 1);
 	(void)state;
@@ -135,7 +135,7 @@ static void durations_are_kept_exactly(void **state)
 	for (uint64_t us = 1; us <= 1000; us++) {
 		call.start_ns = 5;
 		call.end_ns = 5 + us * 1000;
-		call_table_record(table, 1, REQUESTS_CLIENT, &database, &call);
+		call_table_record(table, 1, REQUESTS_CLIENT, &database, &call, NULL);
 	}
 	snapshot = collect(table);
 	view = &snapshot_family(snapshot, "db_client_operation_duration_seconds")

@@ -36,7 +36,7 @@ static int stop(void **state)
 /* An event with its bytes behind it, as it lies in the ring. */
 struct example {
 	struct stream_event event;
-	char bytes[256];
+	char bytes[512];
 };
 
 static struct example event_of(uint64_t connection, uint32_t sequence, bool from_client,
@@ -264,40 +264,22 @@ static void all_connections_share_a_bound(void **state)
 	(void)state;
 }
 
-/* ---- details ---- */
+/* ---- where the time went ---- */
 
-struct told_detail {
-	struct stream_event event;
-	struct stream_detail detail;
-};
-
-/* Of an exchange that has gone on for so long. */
-static struct told_detail detail_of(uint64_t began_ns, uint64_t ns)
+static void tell_path(uint64_t ns)
 {
-	struct told_detail told = {
+	struct {
+		struct stream_event event;
+		struct request_path path;
+	} told = {
 		.event = event_of(1, 0, false, "").event,
-		.detail = { .began_ns = began_ns,
-			    .detail = { .path = { .peer_address = { [10] = 0xff,
-								    0xff,
-								    10,
-								    0,
-								    0,
-								    1 },
-						  .peer_port = 6379 } } },
+		.path = { .peer_address = { [10] = 0xff, 0xff, 10, 0, 0, 1 }, .peer_port = 6379 },
 	};
 
 	told.event.ns = ns;
-	told.event.kind = STREAM_DETAIL;
+	told.event.kind = STREAM_PATH;
 	told.event.flags = STREAM_BEGINS;
 	told.event.role = REQUESTS_SERVER;
-	told.detail.detail.reasons_ns[WAIT_DISK] = ns - began_ns;
-	return told;
-}
-
-static void tell_detail(uint64_t began_ns, uint64_t ns)
-{
-	const struct told_detail told = detail_of(began_ns, ns);
-
 	assert_int_equal(streams_take_event(streams, &told, sizeof(told)), 0);
 }
 
@@ -307,7 +289,31 @@ static void serve(uint32_t sequence, bool from_client, const char *bytes, uint64
 
 	example.event.ns = ns;
 	example.event.role = REQUESTS_SERVER;
+	example.event.flags |= STREAM_HAS_LEDGER;
 	assert_int_equal(take(&example, sizeof(example.event) + strlen(bytes)), 0);
+}
+
+/* An answer to an exchange all of whose time is known; returns its size. */
+static size_t accounted(struct example *example, uint32_t sequence, const char *bytes,
+			uint64_t began_ns, uint64_t ns)
+{
+	struct stream_account account = { .began_ns = began_ns };
+
+	account.account.reasons_ns[WAIT_DISK] = ns - began_ns;
+	*example = event_of(1, sequence, false, bytes);
+	example->event.ns = ns;
+	example->event.role = REQUESTS_SERVER;
+	example->event.flags |= STREAM_HAS_LEDGER | STREAM_HAS_ACCOUNT;
+	memcpy(example->bytes + strlen(bytes), &account, sizeof(account));
+	return sizeof(example->event) + strlen(bytes) + sizeof(account);
+}
+
+static void serve_accounted(uint32_t sequence, const char *bytes, uint64_t began_ns, uint64_t ns)
+{
+	struct example example;
+	size_t size = accounted(&example, sequence, bytes, began_ns, ns);
+
+	assert_int_equal(take(&example, size), 0);
 }
 
 static void expect_slow(struct slow_requests *slow, const char *operation, const char *reason)
@@ -338,54 +344,119 @@ static void expect_slow(struct slow_requests *slow, const char *operation, const
 #define TIME "*1\r\n$4\r\nTIME\r\n"
 #define ROLE "*1\r\n$4\r\nROLE\r\n"
 
-static void details_are_of_the_call_they_come_with(void **state)
+static double waited(const char *operation, const char *reason)
+{
+	struct registry *registry = registry_by_number();
+	const struct family *family;
+	struct snapshot *snapshot;
+	double seconds = 0;
+
+	call_table_write(calls, registry_begin(registry));
+	snapshot = registry_finish(registry);
+	family = snapshot_family(snapshot, "leadline_request_wait_seconds_total");
+	for (size_t i = 0; family && i < family->n_series; i++)
+		if (!strcmp(family->series[i].labels[3], operation) &&
+		    !strcmp(family->series[i].labels[0], reason))
+			seconds += family->series[i].value;
+	snapshot_put(snapshot);
+	registry_free(registry);
+	return seconds;
+}
+
+static void accounts_are_of_the_call_they_come_with(void **state)
 {
 	struct slow_requests *slow = slow_requests_new(10, MAX_ENTITIES);
 
 	streams_tell_slow(streams, slow);
-	tell_detail(0, 1000); /* of the connection alone */
+	tell_path(1000);
 	serve(0, true, PING, 1000);
-	tell_detail(1000, 1007);
-	serve(0, false, PONG, 1007);
+	serve_accounted(0, PONG, 1000, 1007);
 	serve(1, true, TIME, 1010);
-	tell_detail(1010, 1015);
-	serve(1, false, "+O", 1015); /* that was not its end */
+	serve_accounted(1, "+O", 1010, 1015); /* that was not its end */
 	serve(2, false, "K\r\n", 1019);
 	serve(2, true, ROLE ROLE, 1020);
-	tell_detail(1020, 1029);
-	serve(3, false, PONG PONG, 1029); /* of both, hence of none */
+	serve_accounted(3, PONG PONG, 1020, 1029); /* of both, hence of none */
 	expect_slow(slow, "PING", "disk");
 	expect_slow(slow, "TIME", "unattributed");
 	expect_slow(slow, "ROLE", "unattributed");
+	assert_float_equal(waited("PING", "disk"), 7e-9, 1e-15);
+	assert_float_equal(waited("TIME", "unattributed"), 9e-9, 1e-15);
+	assert_float_equal(waited("ROLE", "unattributed"), 18e-9, 1e-15);
+	assert_float_equal(waited("PING", "unattributed"), 0, 0);
+	assert_float_equal(waited("TIME", "disk") + waited("ROLE", "disk"), 0, 0);
 	streams_free(streams);
 	slow_requests_free(slow);
 	streams = NULL;
 	(void)state;
 }
 
-static void false_details_are_refused(void **state)
+static void what_is_never_answered_is_unattributed(void **state)
 {
-	const struct told_detail good = detail_of(1000, 1007);
-	struct told_detail bad;
+	struct example closed = event_of(1, 0, false, "");
 
-	for (size_t size = 0; size < sizeof(good) + 8; size++) {
-		unsigned char *exact = calloc(1, size + 1);
+	closed.event.kind = STREAM_CLOSED;
+	closed.event.role = REQUESTS_SERVER;
+	closed.event.ns = 1042;
+	serve(0, true, PING, 1000);
+	assert_int_equal(take(&closed, sizeof(closed.event)), 0);
+	assert_float_equal(waited("PING", "unattributed"), 42e-9, 1e-15);
+	(void)state;
+}
 
-		assert_non_null(exact);
-		memcpy(exact, &good, size < sizeof(good) ? size : sizeof(good));
-		assert_int_equal(streams_take_event(streams, exact, size),
-				 size == sizeof(good) ? 0 : -EBADMSG);
-		free(exact);
-	}
+static void without_a_ledger_nothing_is_said(void **state)
+{
+	struct example example = event_of(1, 0, true, PING);
+
+	example.event.role = REQUESTS_SERVER;
+	assert_int_equal(take(&example, sizeof(example.event) + strlen(PING)), 0);
+	example = event_of(1, 0, false, PONG);
+	example.event.role = REQUESTS_SERVER;
+	example.event.ns = 2000;
+	assert_int_equal(take(&example, sizeof(example.event) + strlen(PONG)), 0);
+	assert_int_equal(call_table_counts(calls)->recorded, 1);
+	assert_float_equal(waited("PING", "unattributed"), 0, 0);
+	(void)state;
+}
+
+static void false_accounts_are_refused(void **state)
+{
+	struct example good, bad;
+	size_t size = accounted(&good, 0, PONG, 1000, 1007);
+
+	for (size_t wrong = sizeof(good.event); wrong < size + 8; wrong++)
+		if (wrong != size)
+			assert_int_equal(take(&good, wrong), -EBADMSG);
+	bad = good;
+	bad.event.role = REQUESTS_CLIENT;
+	assert_int_equal(take(&bad, size), -EBADMSG);
+	bad = good;
+	bad.event.kind = STREAM_CLOSED;
+	assert_int_equal(take(&bad, size), -EBADMSG);
+	bad = good;
+	bad.event.head_size++;
+	assert_int_equal(take(&bad, size), -EBADMSG);
+	assert_int_equal(take(&good, size), 0);
+	(void)state;
+}
+
+static void false_paths_are_refused(void **state)
+{
+	struct example good = event_of(1, 0, false, ""), bad;
+	const size_t path = sizeof(struct request_path);
+
+	good.event.kind = STREAM_PATH;
+	for (size_t size = 0; size < path + 8; size++)
+		assert_int_equal(take(&good, sizeof(good.event) + size),
+				 size == path ? 0 : -EBADMSG);
 	bad = good;
 	bad.event.head_size = 1;
-	assert_int_equal(streams_take_event(streams, &bad, sizeof(bad)), -EBADMSG);
+	assert_int_equal(take(&bad, sizeof(bad.event) + path), -EBADMSG);
 	bad = good;
 	bad.event.flags = STREAM_IN_PIECES;
-	assert_int_equal(streams_take_event(streams, &bad, sizeof(bad)), -EBADMSG);
+	assert_int_equal(take(&bad, sizeof(bad.event) + path), -EBADMSG);
 	bad = good;
 	bad.event.kind = STREAM_SLOW_REQUEST;
-	assert_int_equal(streams_take_event(streams, &bad, sizeof(bad)), -EBADMSG);
+	assert_int_equal(take(&bad, sizeof(bad.event) + path), -EBADMSG);
 	(void)state;
 }
 
@@ -511,8 +582,11 @@ int main(void)
 		STREAM_TEST(bytes_are_parsed_or_not),
 		STREAM_TEST(each_call_is_in_flight_until_its_end),
 		STREAM_TEST(all_connections_share_a_bound),
-		STREAM_TEST(details_are_of_the_call_they_come_with),
-		STREAM_TEST(false_details_are_refused),
+		STREAM_TEST(accounts_are_of_the_call_they_come_with),
+		STREAM_TEST(what_is_never_answered_is_unattributed),
+		STREAM_TEST(without_a_ledger_nothing_is_said),
+		STREAM_TEST(false_accounts_are_refused),
+		STREAM_TEST(false_paths_are_refused),
 		STREAM_TEST(what_nothing_can_come_of_is_not_copied_on),
 		STREAM_TEST(lies_are_refused),
 		STREAM_TEST(nonsense_is_survived),

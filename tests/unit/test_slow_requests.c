@@ -6,6 +6,7 @@
 #include "bpf/lib/protocol_numbers.h"
 #include "probes/requests_metrics.h"
 #include "probes/slow_gate.h"
+#include "probes/request_waits.h"
 #include "probes/slow_requests.h"
 #include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
@@ -471,20 +472,25 @@ static void calls_of_decoders(void **state)
 }
 
 static void take_served(struct slow_requests *slow, const char *target,
-			const struct request_detail *detail)
+			const struct request_account *account)
 {
+	static struct downstream_name names[2];
+	static const struct request_wait_tables waits = { .downstreams = 2, .names = names };
 	static const struct request_path nowhere;
 	const struct slow_call_place place = { .entity = 5,
 					       .number = PREFIX_POSTGRESQL,
 					       .role = REQUESTS_SERVER,
 					       .path = &nowhere,
-					       .detail = detail };
+					       .account = account,
+					       .waits = &waits };
 	const struct protocol_call call = { .operation = "SELECT",
 					    .target = target,
 					    .status = "",
 					    .start_ns = NOW - 20 * MS,
 					    .end_ns = NOW };
 
+	names[1] = make_downstream(1, 80, DOWNSTREAM_HTTP, 0).name;
+	names[1].key.entity = place.entity;
 	slow_requests_take_call(slow, &place, &database, &call);
 }
 
@@ -499,16 +505,16 @@ static const struct request_record *record_of(const struct snapshot *snapshot, c
 static void calls_that_a_server_waited_in(void **state)
 {
 	struct slow_requests *slow = make_store(KEPT);
-	struct request_detail detail = { .reasons_ns[WAIT_DISK] = 15 * MS,
-					 .reasons_ns[REQUEST_OUTBOUND] = 3 * MS };
+	struct request_account account = { .reasons_ns[WAIT_DISK] = 15 * MS,
+					   .reasons_ns[REQUEST_OUTBOUND] = 3 * MS,
+					   .downstreams[1] = { .row = 1, .ns = 3 * MS } };
 	const struct request_record *record;
 	struct snapshot *snapshot;
 
-	detail.downstreams[0] = make_downstream(1, 80, DOWNSTREAM_HTTP, 3 * MS);
-	take_served(slow, "known", &detail);
+	take_served(slow, "known", &account);
 	take_served(slow, "unknown", NULL);
-	detail.reasons_ns[WAIT_DISK] = 18 * MS; /* more than it took */
-	take_served(slow, "false", &detail);
+	account.reasons_ns[WAIT_DISK] = 18 * MS; /* more than it took */
+	take_served(slow, "false", &account);
 	snapshot = collect(slow, NOW);
 
 	record = record_of(snapshot, "known");
