@@ -177,34 +177,13 @@ static bool step_frame(struct http2_connection *connection, struct http2_directi
 	}
 }
 
-/* What comes before a header block in its frame. */
-static uint32_t prefix_size(const struct http2_frame *frame)
-{
-	switch (frame->type) {
-	case HTTP2_HEADERS:
-		return (frame->flags & HTTP2_PADDED ? 1 : 0) +
-		       (frame->flags & HTTP2_PRIORITIZED ? 5 : 0);
-	case HTTP2_PUSH_PROMISE:
-		return (frame->flags & HTTP2_PADDED ? 1 : 0) + 4;
-	case HTTP2_RST_STREAM:
-		return 4;
-	case HTTP2_GOAWAY:
-		return 8;
-	default:
-		return 0;
-	}
-}
-
 static bool step_prefix(struct http2_connection *connection, struct http2_direction *direction)
 {
 	const struct http2_frame *frame = &direction->frame;
-	uint32_t size = prefix_size(frame), padding = 0;
+	uint32_t size = http2_frame_prefix_size(frame), padding = 0;
 	const uint8_t *prefix;
-	int err;
+	int err = protocol_stream_peek(&direction->stream, size, &prefix);
 
-	if (size > frame->length)
-		return http2_give_up(connection, direction);
-	err = protocol_stream_peek(&direction->stream, size, &prefix);
 	if (err == -EAGAIN)
 		return false;
 	if (frame->type == HTTP2_RST_STREAM)

@@ -31,6 +31,23 @@ static const struct type_rule {
 	[HTTP2_CONTINUATION] = { 0, ANY_LENGTH, 1, ON_STREAM, HTTP2_END_HEADERS },
 };
 
+uint32_t http2_frame_prefix_size(const struct http2_frame *frame)
+{
+	switch (frame->type) {
+	case HTTP2_HEADERS:
+		return (frame->flags & HTTP2_PADDED ? 1 : 0) +
+		       (frame->flags & HTTP2_PRIORITIZED ? 5 : 0);
+	case HTTP2_PUSH_PROMISE:
+		return (frame->flags & HTTP2_PADDED ? 1 : 0) + 4;
+	case HTTP2_RST_STREAM:
+		return 4;
+	case HTTP2_GOAWAY:
+		return 8;
+	default:
+		return 0;
+	}
+}
+
 bool http2_frame_is_valid(const struct http2_frame *frame, bool from_client)
 {
 	const struct type_rule *rule;
@@ -39,7 +56,7 @@ bool http2_frame_is_valid(const struct http2_frame *frame, bool from_client)
 		return true; /* to be ignored, whatever it is */
 	rule = &rules[frame->type];
 	if (frame->length < rule->min_length || frame->length > rule->max_length ||
-	    frame->length % rule->multiple_of)
+	    frame->length % rule->multiple_of || frame->length < http2_frame_prefix_size(frame))
 		return false;
 	if (frame->type == HTTP2_SETTINGS && (frame->flags & HTTP2_ACK) && frame->length)
 		return false;

@@ -58,6 +58,8 @@ static inline struct http2_frame http2_frame_read(const uint8_t header[HTTP2_HEA
 	};
 }
 
+/* Fields before the header block in its frame; those that are read of a frame without one. */
+uint32_t http2_frame_prefix_size(const struct http2_frame *frame);
 /* False: no peer that keeps to the protocol sends this. */
 bool http2_frame_is_valid(const struct http2_frame *frame, bool from_client);
 /* True: and bytes that are something else hardly ever look like this. Without knowledge of the connection. */

@@ -405,6 +405,29 @@ static void test_not_http2(void **state)
 		    "HTTP/1.1 400 Bad\r\n");
 }
 
+/* Its flags promise fields that do not fit: all of it is no frame, though its call ends with it. */
+static void test_no_room_for_fields(void **state)
+{
+	static const uint8_t flags[] = { HTTP2_PADDED, HTTP2_PRIORITIZED,
+					 HTTP2_PADDED | HTTP2_PRIORITIZED };
+
+	for (unsigned i = 0; i < sizeof(flags); i++) {
+		struct maker maker;
+		struct talk_result result;
+
+		maker_start(&maker);
+		preface(&maker);
+		frame(&maker, CLIENT, HTTP2_HEADERS, flags[i] | HTTP2_END_HEADERS, 1, NULL, 0);
+		result = talk_run(&maker.talk, &protocol_http2, &(struct talk_view){ 0 });
+		assert_int_equal(result.n, 0);
+		assert_int_equal(result.in_flight, 0);
+		assert_int_equal(result.counts.unparsed_bytes[PROTOCOL_MALFORMED],
+				 HTTP2_HEADER_SIZE);
+		talk_result_free(&result);
+		maker_stop(&maker);
+	}
+}
+
 /* Blocks that refer to what came before we did: the counts are right, the names unknown. */
 static void test_midway(void **state)
 {
@@ -714,11 +737,11 @@ int main(void)
 		cmocka_unit_test(test_many_streams), cmocka_unit_test(test_grpc),
 		cmocka_unit_test(test_blocks),	     cmocka_unit_test(test_resets),
 		cmocka_unit_test(test_websocket),    cmocka_unit_test(test_upgrade),
-		cmocka_unit_test(test_not_http2),    cmocka_unit_test(test_midway),
-		cmocka_unit_test(test_gap),	     cmocka_unit_test(test_doubt),
-		cmocka_unit_test(test_holes),	     cmocka_unit_test(test_table_sizes),
-		cmocka_unit_test(test_order),	     cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_not_http2),    cmocka_unit_test(test_no_room_for_fields),
+		cmocka_unit_test(test_midway),	     cmocka_unit_test(test_gap),
+		cmocka_unit_test(test_doubt),	     cmocka_unit_test(test_holes),
+		cmocka_unit_test(test_table_sizes),  cmocka_unit_test(test_order),
+		cmocka_unit_test(test_limits),	     cmocka_unit_test(test_recorded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
