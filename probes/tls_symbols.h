@@ -14,9 +14,9 @@ struct tls_function {
 extern const struct tls_function tls_functions[TLS_FUNCTIONS];
 
 /*
- * Offsets in the file, by tls_functions; 0 for what it does not define. Reads its headers and tables of symbols from the
- * descriptor, whose position moves; tables of more than TLS_SYMBOLS_MAX_BYTES are left out. Returns how many there are, or -errno:
- * -ENOEXEC when it is no program or library of this machine.
+ * Offsets in the file, by tls_functions; 0 for what it does not define. Reads its headers and tables of symbols; tables of more
+ * than TLS_SYMBOLS_MAX_BYTES are left out. Returns how many there are, or -errno: -ENOEXEC when it is no program or library
+ * of this machine.
  */
 #define TLS_SYMBOLS_MAX_BYTES (96U << 20)
 int tls_symbols_find(int fd, uint64_t ret_offsets[TLS_FUNCTIONS]);

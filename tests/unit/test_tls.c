@@ -233,6 +233,50 @@ static void offsets_are_of_the_segment(void **state)
 	(void)state;
 }
 
+static uint64_t bytes_read(void)
+{
+	FILE *file = fopen("/proc/self/io", "re");
+	unsigned long long n = 0;
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "rchar: %llu", &n), 1);
+	fclose(file);
+	return n;
+}
+
+/* It says that it has thousands of tables, each the same hole of the file: they are not all read. */
+static void holes_are_not_read_again_and_again(void **state)
+{
+	enum { TABLE = 8 << 20, SECTIONS = 65279 };
+	struct small file;
+	Elf64_Shdr *sections = calloc(SECTIONS, sizeof(*sections));
+	uint64_t offsets[TLS_FUNCTIONS], before;
+	int fd = memfd_create("elf", MFD_CLOEXEC);
+
+	assert_non_null(sections);
+	make_small(&file);
+	file.header.e_shoff = sizeof(file);
+	file.header.e_shnum = SECTIONS;
+	file.header.e_phnum = PN_XNUM - 1;
+	for (int i = 1; i < SECTIONS; i++)
+		sections[i] = (Elf64_Shdr){ .sh_type = i % 2 ? SHT_DYNSYM : SHT_SYMTAB,
+					    .sh_offset = 2 * TABLE,
+					    .sh_size = TABLE,
+					    .sh_entsize = sizeof(Elf64_Sym),
+					    .sh_link = (Elf64_Word)i };
+	assert_int_equal(write(fd, &file, sizeof(file)), sizeof(file));
+	assert_int_equal(write(fd, sections, SECTIONS * sizeof(*sections)),
+			 SECTIONS * sizeof(*sections));
+	assert_int_equal(ftruncate(fd, 4 * TABLE), 0);
+	before = bytes_read();
+	assert_int_equal(tls_symbols_find(fd, offsets), 0);
+	/* a table of each type, its names, and the headers up to them */
+	assert_in_range(bytes_read() - before, 4 * TABLE, 4 * TABLE + (1 << 20));
+	close(fd);
+	free(sections);
+	(void)state;
+}
+
 /* Whatever is wrong with it: an offset, if any, lies within what the segment says. */
 static void broken_files_do_no_harm(void **state)
 {
@@ -355,6 +399,7 @@ int main(void)
 		cmocka_unit_test(filesystems_are_found),
 		cmocka_unit_test(functions_of_a_program_are_found),
 		cmocka_unit_test(offsets_are_of_the_segment),
+		cmocka_unit_test(holes_are_not_read_again_and_again),
 		cmocka_unit_test(broken_files_do_no_harm),
 		HARNESS_TEST(a_program_is_found_once_and_forgotten),
 		HARNESS_TEST(files_that_may_stall_are_not_opened),
