@@ -56,10 +56,11 @@ struct requests_row {
 	__u64 max_ns; /* largest since it was last cleared */
 	__u64 slots[HIST3_SLOTS]; /* schema 3 */
 	__u64 classic[REQUESTS_BOUNDS + 1]; /* the last: above all bounds */
-	__u64 pad;
+	__u64 request_bytes; /* heads included */
+	__u64 response_bytes;
 	struct hist first_byte; /* schema 2 */
 };
-_Static_assert(sizeof(struct requests_row) == 2080 + 1024, "rows without padding");
+_Static_assert(sizeof(struct requests_row) == 2088 + 1024, "rows without padding");
 
 /* Bytes of an entity's TCP connections. */
 struct requests_bytes {

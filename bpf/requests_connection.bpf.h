@@ -105,6 +105,8 @@ struct work {
 	__u32 has_account; /* where the time went that it answers: in the scratch of its event */
 	/* of one that is HTTP/1's */
 	__u32 weight; /* for how many a request stands that starts in it; 0: it is not to be looked at */
+	__u64 request_bytes; /* of the request that ends with it, where it is slow */
+	__u64 response_bytes;
 };
 
 struct {

@@ -52,7 +52,8 @@ static __always_inline bool is_slow(const struct connection *connection, __u64 d
 
 /* Where its time went, of the request that `pending` told of, the oldest. */
 static __always_inline void explain(const struct connection *connection, __u64 pending,
-				    __u64 duration_ns, enum requests_outcome outcome)
+				    __u64 duration_ns, enum requests_outcome outcome,
+				    __u64 request_bytes, __u64 response_bytes)
 {
 	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 	struct ending ending = {
@@ -70,6 +71,8 @@ static __always_inline void explain(const struct connection *connection, __u64 p
 		return;
 	if (connection->response_started && connection->first_byte_ns > ending.start_ns)
 		ending.first_byte_ns = connection->first_byte_ns - ending.start_ns;
+	work->request_bytes = request_bytes;
+	work->response_bytes = response_bytes;
 	requests_explain(connection, &ending, work->sk);
 }
 
@@ -80,6 +83,9 @@ static __always_inline void finish(struct connection *connection, __u64 end_ns,
 	struct requests_key key = {};
 	struct requests_row *row;
 	__u64 pending, start_ns, duration_ns, first_byte_ns;
+	/* Of several requests in flight, the first to end has the bytes of those that came meanwhile. */
+	__u64 request_bytes = http1_take_bytes(&connection->request);
+	__u64 response_bytes = http1_take_bytes(&connection->response);
 	__u32 index, slot;
 
 	if (connection->head == connection->tail) {
@@ -109,6 +115,7 @@ static __always_inline void finish(struct connection *connection, __u64 end_ns,
 	duration_ns = end_ns > start_ns ? end_ns - start_ns : 0;
 	slot = forget_path(connection, hist3_slot(duration_ns));
 	record_duration(row, duration_ns, slot, connection->weight);
+	record_bytes(row, request_bytes, response_bytes, connection->weight);
 	if (connection->response_started) {
 		first_byte_ns = connection->first_byte_ns > start_ns
 					? connection->first_byte_ns - start_ns
@@ -119,7 +126,7 @@ static __always_inline void finish(struct connection *connection, __u64 end_ns,
 			slot = forget_path(connection, hist_slot(first_byte_ns));
 		record_first_byte(row, first_byte_ns, slot, connection->weight);
 	}
-	explain(connection, pending, duration_ns, outcome);
+	explain(connection, pending, duration_ns, outcome, request_bytes, response_bytes);
 	connection->response_started = 0;
 }
 
@@ -253,6 +260,7 @@ static __always_inline void response_ended(struct connection *connection, struct
 		connection->early = 1;
 		connection->last_ns = work->now_ns;
 	} else {
+		connection->response.bytes = 0;
 		count_lost(REQUESTS_LOST_UNMATCHED);
 	}
 }
@@ -262,6 +270,8 @@ static __always_inline int framing_lost(struct connection *connection, struct wo
 {
 	__u8 *is_lost = work->is_response ? &connection->response_lost : &connection->request_lost;
 
+	/* no telling what of it is whose */
+	(work->is_response ? &connection->response : &connection->request)->bytes = 0;
 	if (connection->role == ROLE_UNDECIDED) {
 		connection->request.phase = HTTP1_START;
 		if (!unreadable && find_protocol(connection, work))

@@ -80,6 +80,13 @@ static __always_inline void record_duration(struct requests_row *row, __u64 ns, 
 	raise(&row->max_ns, ns);
 }
 
+static __always_inline void record_bytes(struct requests_row *row, __u64 request, __u64 response,
+					 __u32 times)
+{
+	add(&row->request_bytes, request * times);
+	add(&row->response_bytes, response * times);
+}
+
 static __always_inline void record_first_byte(struct requests_row *row, __u64 ns, __u64 slot,
 					      __u32 times)
 {

@@ -55,6 +55,7 @@ static __always_inline void sample_joins(struct connection *connection)
 	connection->untracked = 0;
 	connection->request.n_carried = connection->response.n_carried = 0;
 	connection->request.began_ns = connection->response.began_ns = 0;
+	connection->request.bytes = connection->response.bytes = 0;
 	connection->request.phase = connection->response.phase = HTTP1_START;
 }
 

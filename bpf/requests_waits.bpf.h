@@ -141,8 +141,11 @@ static __always_inline void tell_slow(struct slow_scratch *scratch,
 				      const struct connection *connection, __u64 socket,
 				      const struct ending *ending)
 {
+	const struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 	__u64 ids = bpf_get_current_pid_tgid();
 
+	if (!work)
+		return;
 	scratch->event = (struct stream_event){
 		.ns = ending->end_ns,
 		.entity = connection->entity,
@@ -155,6 +158,8 @@ static __always_inline void tell_slow(struct slow_scratch *scratch,
 	describe_account(&scratch->slow.detail, &scratch->account);
 	scratch->slow.duration_ns = ending->end_ns - ending->start_ns;
 	scratch->slow.first_byte_ns = ending->first_byte_ns;
+	scratch->slow.request_bytes = work->request_bytes;
+	scratch->slow.response_bytes = work->response_bytes;
 	scratch->slow.method = ending->method;
 	scratch->slow.outcome = ending->outcome;
 	if (ending->outcome != REQUESTS_NO_RESPONSE)

@@ -86,6 +86,8 @@ struct slow_request {
 	struct request_detail detail;
 	__u64 duration_ns;
 	__u64 first_byte_ns; /* of the response, since the start; 0: none came */
+	__u64 request_bytes; /* heads included */
+	__u64 response_bytes;
 	__u16 status; /* 0: no response */
 	__u8 method; /* enum http1_method */
 	__u8 outcome; /* enum requests_outcome */

@@ -123,7 +123,7 @@ static const struct option_desc options[] = {
 		.min = 0,
 		.max = 65536,
 		.help = "Combinations of entity, role, method, status and outcome kept apart; those beyond are counted as \"other\". "
-			"Memory: rows * CPUs (at most 8) * 3104 bytes. 0 is 512",
+			"Memory: rows * CPUs (at most 8) * 3112 bytes. 0 is 512",
 	},
 	{
 		.key = "protocols",
@@ -251,6 +251,7 @@ void requests_set_bounds(struct requests_settings *settings)
 /* A row of all lanes together. */
 struct row_sum {
 	uint64_t requests, sum_ns, max_ns;
+	uint64_t request_bytes, response_bytes;
 	uint64_t slots[HIST3_SLOTS], classic[REQUESTS_BOUNDS + 1];
 	uint64_t first_bytes, first_byte_sum_ns, first_byte_max_ns;
 	uint64_t first_byte_slots[HIST_SLOTS];
@@ -287,6 +288,8 @@ static void sum_row(const struct requests_tables *tables, unsigned number, struc
 			sum->slots[i] += load(&row->slots[i]);
 		sum->sum_ns += load(&row->sum_ns);
 		take_max(&row->max_ns, &sum->max_ns);
+		sum->request_bytes += load(&row->request_bytes);
+		sum->response_bytes += load(&row->response_bytes);
 		for (size_t i = 0; i < HIST_SLOTS; i++) {
 			uint64_t n = load(&row->first_byte.slots[i]);
 
@@ -339,6 +342,8 @@ static void write_row(struct metric_writer *writer, const struct requests_key *k
 				       .max = (double)sum->max_ns / 1e9,
 				       .classic = sum->classic,
 			       });
+	requests_write_bytes(writer, requests_call_bytes_metric(PROTOCOL_HTTP, role), key->entity,
+			     labels, REQUESTS_LABELS, sum->request_bytes, sum->response_bytes);
 	if (sum->first_bytes)
 		metric_write_histogram(writer, &requests_first_byte_metrics[role], key->entity,
 				       labels,

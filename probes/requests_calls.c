@@ -28,6 +28,7 @@ struct key_head {
 struct call_series {
 	UT_hash_handle hh;
 	uint64_t sum_ns, max_ns;
+	uint64_t request_bytes, response_bytes;
 	uint64_t slots[HIST3_SLOTS];
 	uint64_t classic[REQUESTS_BOUNDS + 1];
 	struct request_account waits;
@@ -238,6 +239,8 @@ const char *call_table_record(struct call_table *table, uint32_t entity, enum re
 	}
 	table->counts.recorded++;
 	record_duration(series, duration_ns);
+	series->request_bytes += call->request_bytes;
+	series->response_bytes += call->response_bytes;
 	if (account)
 		request_waits_add(&series->waits, account, duration_ns);
 	return series->target;
@@ -391,6 +394,10 @@ void call_table_write(struct call_table *table, struct metric_writer *writer)
 					       .classic = series->classic,
 				       });
 		series->max_ns = 0;
+		requests_write_bytes(
+			writer, requests_call_bytes_metric(series->head.protocol->family, role),
+			series->head.entity, labels, METRIC_MAX_LABELS - 1, series->request_bytes,
+			series->response_bytes);
 		request_waits_write_calls(
 			table->waits, writer,
 			&(struct request_waits_of){ series->head.entity,

@@ -24,6 +24,14 @@ extern const struct metric_desc requests_exchange_metric;
 const struct metric_desc *requests_call_metric(enum protocol_family family,
 					       enum requests_role role);
 
+/* Bytes of the same calls. Labels: direction, then those of the histogram. */
+const struct metric_desc *requests_call_bytes_metric(enum protocol_family family,
+						     enum requests_role role);
+/* Those that are not 0, under the n labels of the histogram. */
+void requests_write_bytes(struct metric_writer *writer, const struct metric_desc *metric,
+			  uint32_t entity, const char *const labels[], size_t n,
+			  uint64_t request_bytes, uint64_t response_bytes);
+
 extern const struct metric_desc *const requests_metrics[]; /* all, NULL-terminated */
 
 #endif

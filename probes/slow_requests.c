@@ -364,6 +364,7 @@ void slow_requests_take_call(struct slow_requests *slow, const struct slow_call_
 		.status = call->status,
 		.end_ns = call->end_ns,
 		.duration_ns = duration_ns,
+		.request_bytes = call->request_bytes,
 		.response_bytes = call->response_bytes,
 		.pid = place->pid,
 		.tid = place->tid,

@@ -324,6 +324,19 @@ static void add_waits(struct buffer *out, const json_t *request)
 	}
 }
 
+/* "1234 B", "56.7 kB": powers of a thousand. */
+static void add_bytes(struct buffer *out, const char *what, double bytes)
+{
+	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
+	unsigned unit = 0;
+
+	if (!isfinite(bytes))
+		return;
+	for (; bytes >= 10000 && unit < 4; unit++)
+		bytes /= 1000;
+	buffer_printf(out, "; %s %.*f %s", what, unit ? 1 : 0, bytes, units[unit]);
+}
+
 static void print_details(const struct requests_screen *screen, const json_t *request)
 {
 	double first_byte = number_of(request, "first_byte_seconds");
@@ -338,6 +351,10 @@ static void print_details(const struct requests_screen *screen, const json_t *re
 	if (isfinite(first_byte))
 		buffer_printf(&out, "%sfirst byte %s", out.size < sizeof(indent) ? "" : "; ",
 			      requests_show_seconds(first_byte, text));
+	if (out.size >= sizeof(indent)) {
+		add_bytes(&out, "request", number_of(request, "request_bytes"));
+		add_bytes(&out, "response", number_of(request, "response_bytes"));
+	}
 	if (*text_of(request, "peer")) {
 		buffer_string(&out, out.size < sizeof(indent) ? "peer " : "; peer ");
 		add_text(&out, text_of(request, "peer"), 0);

@@ -49,6 +49,11 @@ enum http1_event {
 /* One direction of a connection. All zeroes: a request is about to start. */
 struct http1_stream {
 	__u64 left;
+	/*
+	 * Bytes of messages, heads and framing of bodies included, until the caller takes them: with those of the body under way
+	 * that are `left`. Several messages may have met here.
+	 */
+	__u64 bytes;
 	__u64 began_ns; /* the caller's: when the first byte of a start line came that is not complete yet */
 	__u8 phase;
 	__u8 flags;
@@ -59,6 +64,17 @@ struct http1_stream {
 	__u8 pad;
 	__u8 carried[HTTP1_CARRY];
 };
+
+/* Takes the bytes that messages had so far. */
+http1_inline __u64 http1_take_bytes(struct http1_stream *stream)
+{
+	__u64 left = stream->phase == HTTP1_BODY || stream->phase == HTTP1_CHUNK ? stream->left : 0,
+	      bytes = stream->bytes;
+
+	stream->bytes = left;
+	return bytes > left ? bytes - left
+			    : 0; /* the other CPU may just have changed one of them */
+}
 
 /* All ones when two bytes are equal, else 0; without a branch. */
 http1_inline __u64 http1_equal(__u64 a, __u64 b)
@@ -263,6 +279,7 @@ http1_inline __u32 http1_head_ended(struct http1_stream *stream)
 		return 0;
 	}
 	if (stream->left) {
+		stream->bytes += stream->left;
 		stream->phase = HTTP1_BODY;
 		return 0;
 	}
@@ -516,6 +533,7 @@ http1_inline __u32 http1_chunk_extension(struct http1_stream *stream, struct htt
 			view->at = at + http1_first(marks) + 1;
 			if (stream->left) {
 				stream->left += 2; /* the line end after the data */
+				stream->bytes += stream->left;
 				stream->phase = HTTP1_CHUNK;
 			} else {
 				stream->flags |= HTTP1_TRAILER;
@@ -561,7 +579,7 @@ http1_inline __u32 http1_head(struct http1_stream *stream, struct http1_view *vi
 /* Reads on, as the stream is not in a body. */
 http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *view)
 {
-	__u32 events;
+	__u32 events, at;
 
 	if (view->wants_more || view->at == view->end) {
 		if (view->filled == view->total) {
@@ -576,12 +594,14 @@ http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *vi
 		if (view->at == view->end)
 			return 0; /* a piece that is empty, or was skipped over */
 	}
+	at = view->at;
 	if (stream->phase < HTTP1_BODY)
 		events = http1_head(stream, view);
 	else if (stream->phase == HTTP1_CHUNK_SIZE)
 		events = http1_chunk_size(stream, view);
 	else
 		events = http1_chunk_extension(stream, view);
+	stream->bytes += view->at - at;
 	if (events & HTTP1_WANTS_MORE)
 		view->wants_more = 1;
 	return events;
@@ -593,8 +613,11 @@ http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *vi
  */
 http1_inline __u32 http1_step(struct http1_stream *stream, struct http1_view *view)
 {
-	if (stream->phase >= HTTP1_UNTIL_CLOSE)
+	if (stream->phase >= HTTP1_UNTIL_CLOSE) {
+		if (stream->phase == HTTP1_UNTIL_CLOSE)
+			stream->bytes += http1_skip_all(view);
 		return HTTP1_CALL_OVER;
+	}
 	view->met = 0; /* kept in memory, as the verifier would follow what met it in a register */
 	if (stream->phase != HTTP1_BODY && stream->phase != HTTP1_CHUNK)
 		view->met |= http1_read(stream, view);

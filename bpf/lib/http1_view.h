@@ -182,6 +182,16 @@ http1_inline __u64 http1_skip(struct http1_view *view, __u64 n)
 	return n - beyond;
 }
 
+/* Goes over the rest of the call's data; returns how much that was. */
+http1_inline __u64 http1_skip_all(struct http1_view *view)
+{
+	__u64 n = (view->end - view->at) + (view->total - view->filled);
+
+	view->at = view->end = 0;
+	view->filled = view->total;
+	return n;
+}
+
 http1_inline int http1_is_used_up(const struct http1_view *view)
 {
 	return view->at == view->end && view->filled == view->total;

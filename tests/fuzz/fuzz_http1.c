@@ -65,7 +65,8 @@ static void note_events(struct run *run, uint32_t events)
 	if (events & HTTP1_INTERIM)
 		note(run, HTTP1_INTERIM, 0);
 	if (events & (HTTP1_ENDED | HTTP1_TUNNEL)) {
-		note(run, events & (HTTP1_ENDED | HTTP1_TUNNEL), 0);
+		note(run, events & (HTTP1_ENDED | HTTP1_TUNNEL),
+		     (uint32_t)http1_take_bytes(&run->stream));
 		expect_answer(run);
 	}
 	if (events & (HTTP1_BROKEN | HTTP1_UNREADABLE))

@@ -48,7 +48,7 @@ struct nginx *nginx_start_with(const char *listen, const char *options, const ch
 		    "daemon off; master_process off; pid nginx.pid; error_log error.log;\n"
 		    "events { worker_connections 512; }\n"
 		    "http {\n"
-		    "  log_format short '$status $request_method $request_uri $request_time';\n"
+		    "  log_format short '$status $request_method $request_uri $request_time $request_length $bytes_sent';\n"
 		    "  access_log access.log short;\n"
 		    "  default_type text/plain; keepalive_requests 1000000; client_max_body_size 0;\n"
 		    "  client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp;\n"
@@ -103,4 +103,23 @@ unsigned long nginx_requests(const struct nginx *nginx)
 		lines++;
 	free(text);
 	return lines;
+}
+
+void nginx_bytes(const struct nginx *nginx, const char *uri, double *ret_received, double *ret_sent)
+{
+	char *text = read_file(nginx->access_log), *rest = text, *line;
+
+	*ret_received = *ret_sent = 0;
+	while ((line = strsep(&rest, "\n")) && *line) {
+		char asked[512];
+		double received, sent;
+
+		if (sscanf(line, "%*s %*s %511s %*s %lf %lf", asked, &received, &sent) != 3)
+			test_fail("access log: %s", line);
+		if (strncmp(asked, uri, strlen(uri)))
+			continue;
+		*ret_received += received;
+		*ret_sent += sent;
+	}
+	free(text);
 }

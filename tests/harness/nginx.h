@@ -10,7 +10,8 @@ struct nginx {
 	int port;
 	char host[64]; /* address as in a URL */
 	const char *directory; /* its prefix; files under files/ are served as /files/… */
-	const char *access_log; /* one line a request: status method uri seconds */
+	const char *
+		access_log; /* one line a request: status method uri seconds received sent, the last two in bytes */
 };
 
 /*
@@ -26,5 +27,8 @@ void nginx_stop(struct nginx *nginx);
 /* "http://HOST:PORT" and path; valid until the next call. */
 const char *nginx_url(const struct nginx *nginx, const char *path);
 unsigned long nginx_requests(const struct nginx *nginx); /* lines of its access log */
+/* Bytes of the requests in its access log, those whose URI begins so, and of their responses, heads included. */
+void nginx_bytes(const struct nginx *nginx, const char *uri, double *ret_received,
+		 double *ret_sent);
 
 #endif

@@ -200,6 +200,7 @@ struct run {
 	const char *answers;
 	char log[256];
 	unsigned ended; /* messages */
+	uint64_t given, taken; /* bytes: to read, and of messages that ended */
 	unsigned ended_in_first_call, calls;
 	bool stopped;
 };
@@ -241,6 +242,7 @@ static void note_events(struct run *run, uint32_t events)
 	if (events & (HTTP1_ENDED | HTTP1_TUNNEL)) {
 		note(run, events & HTTP1_ENDED ? "." : ">");
 		run->ended++;
+		run->taken += http1_take_bytes(&run->stream);
 		if (*run->answers)
 			run->answers++;
 		if (run->stream.is_response)
@@ -279,6 +281,7 @@ static void call(struct run *run, struct http1_iovec *pieces, unsigned n_pieces)
 		assert_in_range(view.end, 0, HTTP1_WINDOW);
 		assert_in_range(view.filled, 0, total);
 	}
+	run->given += total;
 	if (run->calls++ == 0)
 		run->ended_in_first_call = run->ended;
 }
@@ -296,6 +299,12 @@ static void call_bytes(struct run *run, const char *bytes, size_t size)
 
 static void check(const struct sample *sample, const struct run *run, const char *how, size_t at)
 {
+	struct http1_stream rest = run->stream;
+	uint64_t bytes = run->taken + http1_take_bytes(&rest) + rest.n_carried;
+
+	if (!run->stopped && bytes != run->given)
+		fail_msg("%s, %s %zu: %lu bytes of messages, not %lu", sample->name, how, at, bytes,
+			 run->given);
 	if (strcmp(run->log, sample->expected))
 		fail_msg("%s, %s %zu: \"%s\" instead of \"%s\"", sample->name, how, at, run->log,
 			 sample->expected);
@@ -404,6 +413,32 @@ static void skips_bodies_without_reading(void **state)
 	assert_int_equal(run.ended, 0);
 	call(&run, &rest, 1);
 	assert_string_equal(run.log, "200 .");
+	assert_int_equal(run.taken, sizeof(head) - 1 + 3000000000);
+}
+
+/* As the caller does when a response comes before the request is all there. */
+static void bytes_are_taken_midway(void **state)
+{
+	static const char head[] = "PUT / HTTP/1.1\r\nContent-Length: 7\r\n\r\n";
+	static const char chunked[] =
+		"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nabc";
+	struct run run;
+
+	(void)state;
+	begin(&run, false, "");
+	call_bytes(&run, head, strlen(head));
+	assert_int_equal(http1_take_bytes(&run.stream), strlen(head));
+	assert_int_equal(http1_take_bytes(&run.stream), 0);
+	call_bytes(&run, "abc", 3);
+	assert_int_equal(http1_take_bytes(&run.stream), 3);
+	call_bytes(&run, "defg", 4);
+	assert_int_equal(run.taken, 4);
+
+	begin(&run, false, "");
+	call_bytes(&run, chunked, strlen(chunked));
+	assert_int_equal(http1_take_bytes(&run.stream), strlen(chunked));
+	call_bytes(&run, "defg\r\n0\r\n\r\n", 11);
+	assert_int_equal(run.taken, 11);
 }
 
 static void unreadable_memory(void **state)
@@ -530,6 +565,7 @@ static void ends_where_http_parser_says(void **state)
 			if (run.ended != ended)
 				fail_msg("%s, first %zu bytes: %u messages instead of %u",
 					 sample->name, cut, run.ended, ended);
+			assert_int_equal(run.taken, ended ? oracle.ends[ended - 1] : 0);
 		}
 	}
 	assert_in_range(compared, 15, 1000);
@@ -572,7 +608,8 @@ static void mutated_samples_do_not_depend_on_cuts(void **state)
 				n = size - at;
 			call_bytes(&cut, bytes + at, n);
 		}
-		if (strcmp(whole.log, cut.log) || whole.stream.phase != cut.stream.phase)
+		if (strcmp(whole.log, cut.log) || whole.stream.phase != cut.stream.phase ||
+		    whole.taken != cut.taken)
 			fail_msg("round %d, mutated %s: \"%s\" whole, \"%s\" cut", round,
 				 sample->name, whole.log, cut.log);
 	}
@@ -586,6 +623,7 @@ int main(void)
 		cmocka_unit_test(in_calls_of_equal_size),
 		cmocka_unit_test(in_one_call_of_many_pieces),
 		cmocka_unit_test(skips_bodies_without_reading),
+		cmocka_unit_test(bytes_are_taken_midway),
 		cmocka_unit_test(unreadable_memory),
 		cmocka_unit_test(many_messages_in_one_call),
 		cmocka_unit_test(usual_messages_take_one_step),

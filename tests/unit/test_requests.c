@@ -17,6 +17,7 @@
 
 #define SERVER	   "http_server_request_duration_seconds"
 #define CLIENT	   "http_client_request_duration_seconds"
+#define MESSAGES   "leadline_http_server_message_bytes_total"
 #define FIRST_BYTE "leadline_http_server_time_to_first_byte_seconds"
 #define IN_FLIGHT  "leadline_requests_in_flight"
 #define OLDEST	   "leadline_request_oldest_seconds"
@@ -62,6 +63,8 @@ static void complete(struct requests_tables *tables, unsigned lane, unsigned num
 	row->slots[slot]++;
 	row->classic[bucket + (ns > settings.bounds_ns[bucket])]++;
 	row->sum_ns += ns;
+	row->request_bytes += 100;
+	row->response_bytes += ns / 1000;
 	if (ns > row->max_ns)
 		row->max_ns = ns;
 	if (first_byte_ns)
@@ -135,6 +138,9 @@ static void rows_become_series(void **state)
 	view = &series(snapshot, FIRST_BYTE, "3", "GET", "200", NULL)->histogram;
 	assert_int_equal(histogram_count(view), 2);
 	assert_true(fabs(view->sum - 0.003) < 1e-12);
+	assert_true(series(snapshot, MESSAGES, "3", "request", "GET", "200")->value == 200);
+	assert_true(series(snapshot, MESSAGES, "3", "response", "GET", "200")->value == 10000);
+	assert_true(series(snapshot, MESSAGES, "3", "response", "POST", "503")->value == 1);
 	series(snapshot, SERVER, "3", "GET", "404", "");
 	series(snapshot, SERVER, "3", "POST", "503", "503");
 	series(snapshot, CLIENT, "5", "_OTHER", "404", "404");

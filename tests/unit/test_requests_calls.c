@@ -32,6 +32,8 @@ static const char *record(struct call_table *table, uint32_t entity, enum reques
 		.is_error = is_error,
 		.start_ns = 1000000000,
 		.end_ns = 1003000000,
+		.request_bytes = 40,
+		.response_bytes = 2,
 	};
 
 	return call_table_record(table, entity, role, protocol, &call, NULL);
@@ -45,9 +47,9 @@ static struct snapshot *collect(struct call_table *table)
 	return collected(registry);
 }
 
-/* Number of calls in the series of an entity with these labels, joined by '|'; 0: there is no such series. */
-static uint64_t calls(const struct snapshot *snapshot, const char *metric, const char *comm,
-		      const char *labels)
+/* The series of an entity with these labels, joined by '|'; NULL: there is no such series. */
+static const struct series *series(const struct snapshot *snapshot, const char *metric,
+				   const char *comm, const char *labels)
 {
 	const struct family *family = snapshot_family(snapshot, metric);
 
@@ -60,9 +62,26 @@ static uint64_t calls(const struct snapshot *snapshot, const char *metric, const
 			strcat(joined, series->labels[l]);
 		}
 		if (!strcmp(series->entity[4], comm) && !strcmp(joined, labels))
-			return histogram_count(&series->histogram);
+			return series;
 	}
-	return 0;
+	return NULL;
+}
+
+/* Number of calls in it. */
+static uint64_t calls(const struct snapshot *snapshot, const char *metric, const char *comm,
+		      const char *labels)
+{
+	const struct series *found = series(snapshot, metric, comm, labels);
+
+	return found ? histogram_count(&found->histogram) : 0;
+}
+
+static double counter(const struct snapshot *snapshot, const char *metric, const char *comm,
+		      const char *labels)
+{
+	const struct series *found = series(snapshot, metric, comm, labels);
+
+	return found ? found->value : 0;
 }
 
 static size_t n_series(const struct snapshot *snapshot, const char *metric, uint64_t *ret_calls)
@@ -109,6 +128,19 @@ static void every_family_has_its_labels(void **state)
 	EXPECT("rpc_client_call_duration_seconds", "grpc|shop.Cart/Add|14|14", 1);
 	EXPECT("dns_lookup_duration_seconds", "AAAA|NXDOMAIN|NXDOMAIN", 1);
 	EXPECT("leadline_dns_server_lookup_duration_seconds", "A|NOERROR|", 1);
+#define EXPECT_BYTES(metric, labels, n)                                                            \
+	assert_true(counter(snapshot, metric, "3", "request|" labels) == 40 * (n));                \
+	assert_true(counter(snapshot, metric, "3", "response|" labels) == 2 * (n))
+	EXPECT_BYTES("leadline_db_client_operation_bytes_total",
+		     "postgresql|SELECT|SELECT orders||", 2);
+	EXPECT_BYTES("leadline_db_server_operation_bytes_total", "postgresql||||no_response", 1);
+	EXPECT_BYTES("leadline_http_server_message_bytes_total", "GET|410||http|/users/{id}|2", 1);
+	EXPECT_BYTES("leadline_http_client_message_bytes_total", "GET|410|410|http|/users/{id}|2",
+		     1);
+	EXPECT_BYTES("leadline_rpc_server_call_bytes_total", "grpc|shop.Cart/Add|0|", 1);
+	EXPECT_BYTES("leadline_rpc_client_call_bytes_total", "grpc|shop.Cart/Add|14|14", 1);
+	EXPECT_BYTES("leadline_dns_lookup_bytes_total", "AAAA|NXDOMAIN|NXDOMAIN", 1);
+	EXPECT_BYTES("leadline_dns_server_lookup_bytes_total", "A|NOERROR|", 1);
 	(void)state;
 }
 

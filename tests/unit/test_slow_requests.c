@@ -46,7 +46,6 @@ static struct event make_event(const char *target, uint64_t duration_ns, uint64_
 {
 	struct event event = {
 		.head = { .ns = end_ns,
-			  .size = 1234,
 			  .entity = 3,
 			  .pid = 71,
 			  .tid = 73,
@@ -54,6 +53,8 @@ static struct event make_event(const char *target, uint64_t duration_ns, uint64_
 			  .role = REQUESTS_SERVER },
 		.request = { .duration_ns = duration_ns,
 			     .first_byte_ns = duration_ns / 2,
+			     .request_bytes = 77,
+			     .response_bytes = 1234,
 			     .detail.path = path,
 			     .status = 200,
 			     .method = HTTP1_GET },
@@ -121,6 +122,7 @@ static void everything_is_told(void **state)
 	assert_int_equal(record->end_ns, NOW);
 	assert_int_equal(record->duration_ns, 20 * MS);
 	assert_int_equal(record->first_byte_ns, 10 * MS);
+	assert_int_equal(record->request_bytes, 77);
 	assert_int_equal(record->response_bytes, 1234);
 	assert_int_equal(record->pid, 71);
 	assert_int_equal(record->tid, 73);
