@@ -193,3 +193,18 @@ struct server *haproxy_start(int port_behind)
 			     write_file(server->directory, "haproxy.cfg", configuration), NULL });
 	return server;
 }
+
+struct server *nghttpx_start(int port_behind)
+{
+	struct server *server;
+	char frontend[64], backend[64];
+
+	require_program("nghttpx");
+	server = server_new();
+	snprintf(frontend, sizeof(frontend), "--frontend=127.0.0.1,%d;no-tls", server->port);
+	snprintf(backend, sizeof(backend), "--backend=127.0.0.1,%d", port_behind);
+	server_start(server, "nghttpx",
+		     (const char *const[]){ "nghttpx", "--conf=/dev/null", "--workers=1", frontend,
+					    backend, NULL });
+	return server;
+}

@@ -189,10 +189,109 @@ static void every_request_is_counted_once_per_side(void **state)
 	(void)state;
 }
 
+/* ---- upgraded from HTTP/1 (RFC 7540, 3.2) ---- */
+
+#define UPGRADES                                                                                   \
+	7 /* connections, each with one request that upgrades and as many on streams as there are statuses */
+#define UPGRADE                                                                                    \
+	"GET /users/17 HTTP/1.1\r\nHost: any\r\nConnection: Upgrade, HTTP2-Settings\r\n"           \
+	"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+#define SWITCHING "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+/* "418", on stream 1: a status that no other stream has */
+#define FIRST_ANSWER                                                                               \
+	"\0\0\5\1\5\0\0\0\1\x08\3"                                                                 \
+	"418"
+
+/* What the server says in the call that switches, after it, and once the client has said that it has switched, too. */
+static const struct upgrade {
+	const char *switches, *before, *after;
+	size_t switches_size, before_size, after_size;
+} upgrades[] = {
+#define SAID(switches, before, after)                                                              \
+	{                                                                                          \
+		switches, before, after, sizeof(switches) - 1, sizeof(before) - 1,                 \
+			sizeof(after) - 1                                                          \
+	}
+	SAID(SWITCHING SETTINGS, "", FIRST_ANSWER),
+	SAID(SWITCHING, SETTINGS FIRST_ANSWER, ""),
+	SAID(SWITCHING, SETTINGS, FIRST_ANSWER),
+	SAID(SWITCHING SETTINGS FIRST_ANSWER, "", ""),
+#undef SAID
+};
+
+static const struct upgrade *upgrade;
+
+static void serve_upgraded(int s)
+{
+	receive_bytes(s, sizeof(UPGRADE) - 1);
+	send_all(s, upgrade->switches, upgrade->switches_size);
+	send_all(s, upgrade->before, upgrade->before_size);
+	receive_bytes(s, HELLO_SIZE);
+	send_all(s, upgrade->after, upgrade->after_size);
+	receive_bytes(s, STREAMS * (HEADER + 3));
+	answer_at_once(s, 1);
+	receive_rest(s);
+	close(s);
+}
+
+static void ask_and_upgrade(int s)
+{
+	send_all(s, UPGRADE, sizeof(UPGRADE) - 1);
+	receive_bytes(s, upgrade->switches_size);
+	receive_bytes(s, upgrade->before_size);
+	send_all(s, HELLO, HELLO_SIZE);
+	receive_bytes(s, upgrade->after_size);
+	ask_round(s, 1);
+	receive_bytes(s, STREAMS * (size_t)ANSWER_SIZE);
+	close(s);
+}
+
+static void expect_upgrades(const struct page *page, const char *metric, const char *comm)
+{
+	double first = metric_histogram(page, metric, "comm", comm, "http_request_method", "GET",
+					"http_response_status_code", "101", NULL)
+			       .count,
+	       all = metric_histogram(page, metric, "comm", comm, NULL).count;
+
+	if (first != UPGRADES || all != UPGRADES * (1 + STREAMS))
+		test_fail("%s of %s, upgraded in way %zu: %.0f, and %.0f on streams", metric, comm,
+			  (size_t)(upgrade - upgrades), first, all - first);
+	for (unsigned i = 0; i < STREAMS; i++)
+		assert_true(metric_histogram(page, metric, "comm", comm, "http_request_method",
+					     "GET", "http_response_status_code", statuses[i],
+					     "http_route", "/", "network_protocol_version", "2",
+					     NULL)
+				    .count == UPGRADES);
+}
+
+/* The request that upgrades by the 101 that answers it, and not again as stream 1, in whatever calls that is answered. */
+static void a_request_that_upgrades_is_counted_once_per_side(void **state)
+{
+	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+
+	for (size_t i = 0; i < sizeof(upgrades) / sizeof(upgrades[0]); i++) {
+		struct dialogue dialogue = { .family = AF_INET,
+					     .connections = UPGRADES,
+					     .server = serve_upgraded,
+					     .client = ask_and_upgrade };
+		struct parties parties;
+		struct page *page;
+
+		upgrade = &upgrades[i];
+		parties = dialogue_hold(&dialogue, 30);
+		page = leadline_scrape(leadline);
+		expect_upgrades(page, "http_server_request_duration_seconds", parties.server);
+		expect_upgrades(page, "http_client_request_duration_seconds", parties.client);
+		page_free(page);
+	}
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(every_request_is_counted_once_per_side),
+		HARNESS_TEST(a_request_that_upgrades_is_counted_once_per_side),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -259,6 +259,48 @@ static void grpc(void **state)
 	(void)state;
 }
 
+/* ---- upgraded from HTTP/1 ---- */
+
+static void expect_web(const struct page *page, const char *metric, const char *label,
+		       const char *value, const char *status, double expected)
+{
+	requests_expect(status,
+			metric_histogram(page, metric, label, value, "http_response_status_code",
+					 status, NULL)
+				.count,
+			expected);
+}
+
+/* Each connection's first request, which upgrades it, by the 101; and once. */
+static void upgraded(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct nginx *nginx = nginx_start(NULL, NULL);
+	struct server *nghttpx = nghttpx_start(nginx->port);
+	const char *curl = program_renamed("curl", "curl-upgrades");
+	struct page *page;
+
+	for (int i = 0; i < 7; i++)
+		shell("%s -s --http2 -o /dev/null 'http://127.0.0.1:%d/?[1-13]'", curl,
+		      nghttpx->port);
+	page = leadline_scrape(leadline);
+	expect_web(page, WEB_CLIENT, "comm", "curl-upgrades", "101", 7);
+	expect_web(page, WEB_CLIENT, "comm", "curl-upgrades", "200", 7 * 12);
+	expect_web(page, WEB_SERVER, "unit", nghttpx->unit, "101", 7);
+	expect_web(page, WEB_SERVER, "unit", nghttpx->unit, "200", 7 * 12);
+	expect_web(page, WEB_CLIENT, "unit", nghttpx->unit, "200", 7 * 13);
+	requests_expect("all that was served",
+			metric_histogram(page, WEB_SERVER, "unit", nghttpx->unit, NULL).count,
+			7 * 13);
+	requests_expect("all that was asked",
+			metric_histogram(page, WEB_CLIENT, "comm", "curl-upgrades", NULL).count,
+			7 * 13);
+	requests_expect("logged", (double)nginx_requests(nginx), 7 * 13);
+	requests_expect_nothing_lost(page);
+	page_free(page);
+	(void)state;
+}
+
 /* ---- TLS ---- */
 
 static void tls(void **state)
@@ -311,10 +353,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 
-		HARNESS_TEST(names),
-		HARNESS_TEST(http2),
-		HARNESS_TEST(grpc),
-		HARNESS_TEST(tls),
+		HARNESS_TEST(names),	HARNESS_TEST(http2), HARNESS_TEST(grpc),
+		HARNESS_TEST(upgraded), HARNESS_TEST(tls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
