@@ -135,7 +135,8 @@ static int be_server(void *argument, void *shared)
 	listener = listen_on_loopback(dialogue->family, &port);
 	__atomic_store_n((int *)shared, port, __ATOMIC_RELEASE);
 	for (int i = 0; i < dialogue->connections; i++)
-		dialogue->server((int)MUST(accept(listener, NULL, NULL)));
+		dialogue->server((int)MUST(dialogue->accept ? dialogue->accept(listener)
+							    : accept(listener, NULL, NULL)));
 	return 0;
 }
 

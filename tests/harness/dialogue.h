@@ -43,6 +43,7 @@ struct dialogue {
 	const struct network *network; /* both are inside it; NULL: ours */
 	void (*server)(int s); /* these close the socket */
 	void (*client)(int s);
+	int (*accept)(int listener); /* NULL: accept() */
 	int port; /* filled in */
 };
 

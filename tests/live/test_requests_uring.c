@@ -20,7 +20,16 @@
 #define RESPONSE    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 /* How bytes are moved. */
-enum operation { SEND_RECV, WRITE_READ, WRITEV_READV, MESSAGE, PIECES, PROVIDED };
+enum operation {
+	SEND_RECV,
+	WRITE_READ,
+	WRITEV_READV,
+	MESSAGE,
+	PIECES,
+	PROVIDED,
+	MULTISHOT, /* one receive that goes on, of a connection that one accept took that goes on */
+	MULTISHOT_MESSAGE,
+};
 
 static const struct manner {
 	const char *name;
@@ -37,6 +46,9 @@ static const struct manner {
 	{ "messages by worker threads", MESSAGE, 0, IOSQE_ASYNC },
 	{ "by the kernel's thread", SEND_RECV, IORING_SETUP_SQPOLL, 0 },
 	{ "provided buffers", PROVIDED, 0, 0 },
+	{ "recv that goes on", MULTISHOT, 0, 0 },
+	{ "recv that goes on, by the kernel's thread", MULTISHOT, IORING_SETUP_SQPOLL, 0 },
+	{ "recvmsg that goes on", MULTISHOT_MESSAGE, 0, 0 },
 };
 
 #define N_MANNERS (sizeof(manners) / sizeof(manners[0]))
@@ -49,24 +61,21 @@ static const struct manner *manner;
 #define BUFFER_SIZE 512
 #define GROUP	    7
 
+#define PATIENCE_S 20 /* for what the other party or the kernel does next */
+
+enum { WAITED_FOR, GOING_ON }; /* user data of requests */
+
 struct party {
 	struct io_uring ring;
 	int s;
 	char buffers[BUFFERS][BUFFER_SIZE];
+	/* Of the one that goes on: */
+	bool goes_on;
+	int n_begun;
+	struct msghdr message; /* of MULTISHOT_MESSAGE */
+	size_t heard; /* bytes that were not asked for yet */
+	int accepted; /* socket; 0: none yet */
 };
-
-/* The kernel's result of the one request that is under way. */
-static int complete(struct party *party)
-{
-	struct io_uring_cqe *cqe;
-	int result;
-
-	MUST(io_uring_submit(&party->ring));
-	MUST(io_uring_wait_cqe(&party->ring, &cqe));
-	result = cqe->res;
-	io_uring_cqe_seen(&party->ring, cqe);
-	return (int)MUST(result);
-}
 
 static struct io_uring_sqe *next_request(struct party *party)
 {
@@ -74,7 +83,53 @@ static struct io_uring_sqe *next_request(struct party *party)
 
 	if (!sqe)
 		_exit(130);
+	sqe->user_data = WAITED_FOR; /* preparing it need not */
 	return sqe;
+}
+
+/* What one that goes on has brought. */
+static void take_what_came(struct party *party, const struct io_uring_cqe *cqe)
+{
+	const size_t head =
+		manner->operation == MULTISHOT_MESSAGE ? sizeof(struct io_uring_recvmsg_out) : 0;
+
+	party->goes_on = cqe->flags & IORING_CQE_F_MORE;
+	if (cqe->res == -ENOBUFS)
+		return; /* all were used */
+	MUST(cqe->res);
+	if (!(cqe->flags & IORING_CQE_F_BUFFER))
+		party->accepted = cqe->res;
+	else
+		party->heard += (size_t)cqe->res - head;
+}
+
+/* Does what was asked for, until something of it is done. Returns what that was. */
+static int next_completion(struct party *party, int *ret_result)
+{
+	struct __kernel_timespec patience = { .tv_sec = PATIENCE_S };
+	struct io_uring_cqe *cqe;
+	int what, err;
+
+	MUST(io_uring_submit(&party->ring));
+	err = io_uring_wait_cqe_timeout(&party->ring, &cqe, &patience);
+	if (err)
+		_exit(133);
+	what = (int)cqe->user_data;
+	*ret_result = cqe->res;
+	if (what == GOING_ON)
+		take_what_came(party, cqe);
+	io_uring_cqe_seen(&party->ring, cqe);
+	return what;
+}
+
+/* The kernel's result of the one request that is waited for. */
+static int complete(struct party *party)
+{
+	int result;
+
+	while (next_completion(party, &result) != WAITED_FOR)
+		;
+	return (int)MUST(result);
 }
 
 static void give_buffers(struct party *party)
@@ -96,6 +151,11 @@ static void join(struct party *party, int s)
 
 static void leave(struct party *party)
 {
+	/* a request that goes on keeps the socket open until the ring is gone, which may take a while */
+	if (party->goes_on)
+		MUST(shutdown(party->s, SHUT_WR));
+	if (party->n_begun > ROUNDS / BUFFERS + 1)
+		_exit(134); /* it has not gone on */
 	close(party->s);
 	io_uring_queue_exit(&party->ring);
 }
@@ -161,10 +221,44 @@ static int take_into_provided(struct party *party, size_t size)
 	return result;
 }
 
+/* Buffers are given when all are used, which ends the request, too: the next one finds what has come meanwhile. */
+static void listen_on(struct party *party)
+{
+	struct io_uring_sqe *sqe;
+
+	give_buffers(party);
+	sqe = next_request(party);
+	if (manner->operation == MULTISHOT)
+		io_uring_prep_recv_multishot(sqe, party->s, NULL, 0, 0);
+	else
+		io_uring_prep_recvmsg_multishot(sqe, party->s, &party->message, 0);
+	sqe->buf_group = GROUP;
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->user_data = GOING_ON;
+	party->goes_on = true;
+	party->n_begun++;
+}
+
+static void hear_on(struct party *party, size_t size)
+{
+	int ignored;
+
+	while (party->heard < size) {
+		if (!party->goes_on)
+			listen_on(party);
+		next_completion(party, &ignored);
+	}
+	party->heard -= size;
+}
+
 static void hear(struct party *party, size_t size)
 {
 	char bytes[BUFFER_SIZE];
 
+	if (manner->operation == MULTISHOT || manner->operation == MULTISHOT_MESSAGE) {
+		hear_on(party, size);
+		return;
+	}
 	while (size) {
 		int n;
 
@@ -176,6 +270,25 @@ static void hear(struct party *party, size_t size)
 			_exit(132);
 		size -= (size_t)n;
 	}
+}
+
+/* One that goes on, for all connections. */
+static int accept_on(int listener)
+{
+	static struct party party;
+	int result;
+
+	if (!party.goes_on) {
+		struct io_uring_sqe *sqe;
+
+		MUST(io_uring_queue_init(4, &party.ring, 0));
+		sqe = next_request(&party);
+		io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, 0);
+		sqe->user_data = GOING_ON;
+	}
+	for (party.accepted = 0; !party.accepted;)
+		next_completion(&party, &result);
+	return party.accepted;
 }
 
 static void serve(int s)
@@ -208,14 +321,20 @@ static void expect_all(struct leadline *leadline, int family)
 	struct dialogue dialogue = {
 		.family = family, .connections = CONNECTIONS, .server = serve, .client = ask
 	};
-	struct parties parties = dialogue_hold(&dialogue, 30);
-	struct page *page = leadline_scrape(leadline);
-	double served = metric_histogram(page, SERVER, "comm", parties.server,
-					 "http_response_status_code", "200", "error_type", "", NULL)
-				.count;
-	double asked = metric_histogram(page, CLIENT, "comm", parties.client,
-					"http_response_status_code", "200", "error_type", "", NULL)
-			       .count;
+	struct parties parties;
+	struct page *page;
+	double served, asked;
+
+	if (manner->operation == MULTISHOT)
+		dialogue.accept = accept_on;
+	parties = dialogue_hold(&dialogue, 30);
+	page = leadline_scrape(leadline);
+	served = metric_histogram(page, SERVER, "comm", parties.server, "http_response_status_code",
+				  "200", "error_type", "", NULL)
+			 .count;
+	asked = metric_histogram(page, CLIENT, "comm", parties.client, "http_response_status_code",
+				 "200", "error_type", "", NULL)
+			.count;
 
 	if (served != CONNECTIONS * ROUNDS || asked != CONNECTIONS * ROUNDS)
 		test_fail("%s, family %d: %.0f served, %.0f asked, not %d", manner->name, family,
