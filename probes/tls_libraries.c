@@ -19,6 +19,8 @@
 #define MAX_PROCESSES  65536
 #define MAX_LINES      65536 /* of a process's table of mappings */
 #define MOUNTINFO_MAX  (1 << 20)
+/* Read of files in one go, at most and about; of the rest of a process's files when it is looked at again. */
+#define SCAN_BYTES (256U << 20)
 
 struct process {
 	pid_t pid;
@@ -42,6 +44,7 @@ struct tls_libraries {
 	struct tls_library known[TLS_LIBRARIES_MAX];
 	size_t n_known;
 	uint32_t turn;
+	uint64_t bytes_left; /* of SCAN_BYTES */
 	void (*gone)(void *context, struct tls_library *library);
 	void *context;
 	struct tls_libraries_counts counts;
@@ -166,6 +169,17 @@ static void forget_library(struct tls_libraries *libraries, size_t i)
 	*library = libraries->known[--libraries->n_known];
 }
 
+/* What it may take to open a file, and to read the tables of one so large. */
+static void count_bytes(struct tls_libraries *libraries, int fd)
+{
+	uint64_t bytes = MOUNTINFO_MAX, most = 2 * (uint64_t)TLS_SYMBOLS_MAX_BYTES;
+	struct stat status;
+
+	if (fd >= 0 && !fstat(fd, &status))
+		bytes += (uint64_t)status.st_size < most ? (uint64_t)status.st_size : most;
+	libraries->bytes_left -= bytes < libraries->bytes_left ? bytes : libraries->bytes_left;
+}
+
 static void examine(struct tls_libraries *libraries, pid_t pid, const struct tls_mapping *mapping,
 		    uint64_t now_ns)
 {
@@ -179,6 +193,7 @@ static void examine(struct tls_libraries *libraries, pid_t pid, const struct tls
 		return;
 	}
 	fd = open_mapped(libraries, pid, mapping);
+	count_bytes(libraries, fd);
 	if (fd < 0)
 		libraries->counts.unreadable++;
 	if (fd < 0 || tls_symbols_find(fd, library->offsets) <= 0) {
@@ -238,8 +253,11 @@ static bool look_at(struct tls_libraries *libraries, pid_t pid, uint64_t now_ns)
 			     !memcmp(mapping.path, program, program_length);
 		if (!is_program && !tls_library_is_named(mapping.path, mapping.path_length))
 			continue;
-		if (!recall(libraries, &mapping.file, now_ns))
-			examine(libraries, pid, &mapping, now_ns);
+		if (recall(libraries, &mapping.file, now_ns))
+			continue;
+		if (!libraries->bytes_left)
+			break;
+		examine(libraries, pid, &mapping, now_ns);
 	}
 	if (file)
 		fclose(file);
@@ -289,6 +307,7 @@ bool tls_libraries_scan(struct tls_libraries *libraries, uint64_t now_ns)
 	int n = 0;
 
 	libraries->turn++;
+	libraries->bytes_left = SCAN_BYTES;
 	while (directory && (entry = readdir(directory))) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 		struct process *process = pid > 0 ? find_process(libraries, pid, now_ns) : NULL;
@@ -296,7 +315,8 @@ bool tls_libraries_scan(struct tls_libraries *libraries, uint64_t now_ns)
 		if (!process)
 			continue;
 		process->turn = libraries->turn;
-		if (process->next_ns > now_ns || n == SCAN_PROCESSES || pid == libraries->own_pid)
+		if (process->next_ns > now_ns || n == SCAN_PROCESSES || !libraries->bytes_left ||
+		    pid == libraries->own_pid)
 			continue;
 		n += look_at(libraries, pid, now_ns);
 		process->next_ns = now_ns + process->gap_ns;

@@ -391,6 +391,46 @@ static void files_that_may_stall_are_not_opened(void **state)
 	(void)state;
 }
 
+/* Of a process that has mapped one large library after the other, two a look. */
+static void large_files_wait_for_the_next_look(void **state)
+{
+	enum { FILES = 5, PID = 4194002 };
+	const char *proc = make_proc(PID, "ext4"), *directory = temporary_directory();
+	struct tls_libraries *libraries = tls_libraries_new(proc);
+	char path[256], text[4096] = "", line[512];
+	struct small file;
+	struct stat status;
+	size_t n;
+
+	make_small(&file);
+	for (int i = 0; i < FILES; i++) {
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/libssl-%d.so", directory, i);
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		assert_int_equal(write(fd, &file, sizeof(file)), sizeof(file));
+		assert_int_equal(ftruncate(fd, 1LL << 30), 0);
+		assert_int_equal(fstat(fd, &status), 0);
+		close(fd);
+		snprintf(line, sizeof(line), "1000-2000 r-xp 0 %x:%x %lu %s\n",
+			 major(status.st_dev), minor(status.st_dev), (unsigned long)status.st_ino,
+			 path);
+		strcat(text, line);
+	}
+	snprintf(path, sizeof(path), "%s/%d", proc, PID);
+	write_file(path, "maps", text);
+	snprintf(line, sizeof(line), "1 0 %u:%u / / rw - ext4 /dev/x rw\n", major(status.st_dev),
+		 minor(status.st_dev));
+	write_file(path, "mountinfo", line);
+	for (uint64_t second = 1, found = 2; second <= 4; second *= 2, found += 2) {
+		tls_libraries_scan(libraries, second * SECOND);
+		tls_libraries_known(libraries, &n);
+		assert_int_equal(n, found < FILES ? found : FILES);
+	}
+	tls_libraries_free(libraries);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +443,7 @@ int main(void)
 		cmocka_unit_test(broken_files_do_no_harm),
 		HARNESS_TEST(a_program_is_found_once_and_forgotten),
 		HARNESS_TEST(files_that_may_stall_are_not_opened),
+		HARNESS_TEST(large_files_wait_for_the_next_look),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
