@@ -4,7 +4,7 @@
  *
  *   {"timestamp": "2024-05-01T12:00:00.123Z",
  *    "seconds": 5.0,                    rates, errors and percentiles are of so long; the first time, since the agent began
- *    "services": [{"labels": {…}, "side": "server" or "client", "in_flight", "oldest_seconds",
+ *    "services": [{"labels": {…}, "side": "server" or "client", "in_flight", "oldest_seconds", "requests_per_connection",
  *                  "routes": [{"protocol", "operation", "route", "rate", "error_rate", "p50_seconds", "p99_seconds",
  *                              "requests", "errors"}]}],
  *    "slow": [{"time", "duration_seconds", "first_byte_seconds", "labels": {…}, "side", "protocol", "operation", "route",
@@ -143,6 +143,7 @@ static void put_services(struct buffer *out, const struct requests_table *table,
 		put_text(out, "side", service->side);
 		put_number(out, "in_flight", service->in_flight);
 		put_number(out, "oldest_seconds", service->oldest);
+		put_number(out, "requests_per_connection", service->requests_per_connection);
 		put_key(out, "routes");
 		buffer_char(out, '[');
 		for (size_t row = 0; row < service->n_rows; row++) {

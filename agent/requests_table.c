@@ -244,6 +244,40 @@ static double gauge_of(const struct snapshot *now, const char *name, const struc
 	return found ? found->value : NAN;
 }
 
+/* Of all protocols; NaN: there are none. */
+static double connections_of(const struct snapshot *now, const struct requests_service *service)
+{
+	const struct family *family = snapshot_family(now, "leadline_request_connections_total");
+	double n = 0;
+
+	for (size_t i = 0; family && i < family->n_series; i++) {
+		const struct series *series = &family->series[i];
+		bool is_of = !strcmp(series->labels[0], service->side) &&
+			     strcmp(series->labels[1], "dns");
+
+		for (int label = 0; label < ENTITY_LABELS && is_of; label++)
+			is_of = !strcmp(series->entity[label], service->entity[label]);
+		n += is_of ? series->value : 0;
+	}
+	return n > 0 ? n : NAN;
+}
+
+/* Names are looked up without a connection. */
+static void count_reuse(struct requests_table *table, const struct snapshot *now)
+{
+	for (size_t i = 0; i < table->n_services; i++) {
+		struct requests_service *service = &table->services[i];
+		const struct requests_route *rows = &table->rows[service->first_row];
+		double requests = 0;
+
+		for (size_t row = 0; row < service->n_rows; row++)
+			requests += strcmp(rows[row].protocol, "dns")
+					    ? (double)rows[row].all_requests
+					    : 0;
+		service->requests_per_connection = requests / connections_of(now, service);
+	}
+}
+
 static void add_item_row(struct requests_table *table, const struct item *items, size_t n,
 			 bool is_new_service, const struct snapshot *now)
 {
@@ -253,6 +287,7 @@ static void add_item_row(struct requests_table *table, const struct item *items,
 			.side = items->side,
 			.in_flight = gauge_of(now, "leadline_requests_in_flight", items),
 			.oldest = gauge_of(now, "leadline_request_oldest_seconds", items),
+			.requests_per_connection = NAN,
 			.first_row = table->n_rows,
 		};
 	if (!items->series)
@@ -283,6 +318,8 @@ int requests_table_make(struct requests_table *table, const struct snapshot *now
 			     now);
 		begin = i;
 	}
+	if (!err && !filter->protocol)
+		count_reuse(table, now);
 	free(items.items);
 	return err;
 }

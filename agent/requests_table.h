@@ -30,6 +30,8 @@ struct requests_service {
 	const char *const *entity;
 	const char *side; /* "server" or "client" */
 	double in_flight, oldest; /* of all protocols; NaN: not known; seconds */
+	/* Ever, on each connection that had any; NaN: there was none, or only those of one protocol are wanted. */
+	double requests_per_connection;
 	size_t first_row, n_rows;
 };
 

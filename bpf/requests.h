@@ -62,12 +62,13 @@ struct requests_row {
 };
 _Static_assert(sizeof(struct requests_row) == 2088 + 1024, "rows without padding");
 
-/* Bytes of an entity's TCP connections. */
+/* Bytes of an entity's connections, and how many of these spoke HTTP/1. */
 struct requests_bytes {
 	__u64 http;
 	__u64 http_unparsed; /* while it could not be told where messages start and end */
 	__u64 http_unread; /* … as bytes before had not been in the program's memory, or not in one call */
 	__u64 unknown; /* other protocols */
+	__u64 connections[REQUESTS_ROLES]; /* on which a request began */
 };
 
 /* Requests of an entity without a complete response, as the last iterator pass found them. */

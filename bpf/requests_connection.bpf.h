@@ -80,6 +80,7 @@ struct connection {
 	/* While connections are sampled, see requests_sample.bpf.h: */
 	__u8 turn; /* enum connection_turn */
 	__u8 weight; /* for how many its pending requests stand */
+	__u8 is_counted; /* a request has begun on it */
 };
 /* With the kernel's 72 bytes, an allocation of 512. */
 _Static_assert(sizeof(struct connection) <= 440, "connections would take 1 KiB each");

@@ -94,6 +94,9 @@ static __always_inline void take_turn(struct stream *stream, struct work *work,
 	if (stream->phase == STREAM_IDLE) {
 		stream->began_ns = work->now_ns;
 		stream->phase = STREAM_ASKED;
+		if (!stream->is_counted && stream->protocol != PREFIX_DNS) /* has connections */
+			add(&row->connections, 1);
+		stream->is_counted = 1;
 		if (stream->role == REQUESTS_SERVER)
 			note_reading(work->sk, work->now_ns, true);
 	}

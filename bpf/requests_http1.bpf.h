@@ -176,6 +176,17 @@ static __always_inline void keep_line(struct connection *connection, const struc
 		line[i] = http1_word(view, view->line_at + 8 * i);
 }
 
+/* With its first request; those that are older than the agent do not come in turns. */
+static __always_inline void count_once(struct connection *connection, __u32 weight)
+{
+	if (connection->is_counted)
+		return;
+	connection->is_counted = 1;
+	if (weight)
+		count_connections(connection->entity, connection->role == ROLE_CLIENT,
+				  connection->midway ? 1 : weight);
+}
+
 static __always_inline int request_started(struct connection *connection, struct work *work)
 {
 	__u64 start_ns = connection->request.began_ns ?: work->now_ns;
@@ -199,6 +210,7 @@ static __always_inline int request_started(struct connection *connection, struct
 		n = 0;
 	}
 	connection->turn = TURN_NOW;
+	count_once(connection, work->weight);
 	if (!n) {
 		connection->weight = work->weight;
 		if (!work->weight) {

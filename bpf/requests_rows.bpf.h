@@ -124,15 +124,28 @@ enum requests_protocol {
 	PROTOCOL_HTTP_UNREAD,
 };
 
-static __always_inline void count_bytes(__u32 entity, enum requests_protocol protocol, __u64 n)
+static __always_inline struct requests_bytes *bytes_of(__u32 entity)
 {
-	struct requests_bytes *row;
 	__u32 index;
 
 	if (entity >= settings.max_entities)
 		entity = ENTITY_OTHER;
 	index = lane_of_this_cpu() * settings.max_entities + entity;
-	row = bpf_map_lookup_elem(&bytes, &index);
+	return bpf_map_lookup_elem(&bytes, &index);
+}
+
+static __always_inline void count_connections(__u32 entity, bool is_client, __u64 n)
+{
+	struct requests_bytes *row = bytes_of(entity);
+
+	if (row)
+		add(&row->connections[is_client ? REQUESTS_CLIENT : REQUESTS_SERVER], n);
+}
+
+static __always_inline void count_bytes(__u32 entity, enum requests_protocol protocol, __u64 n)
+{
+	struct requests_bytes *row = bytes_of(entity);
+
 	if (!row)
 		return;
 	if (protocol == PROTOCOL_UNKNOWN)

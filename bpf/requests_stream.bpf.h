@@ -37,6 +37,7 @@ struct stream {
 	__u8 encrypted : 1; /* it is within TLS */
 	__u8 calls; /* so far, up to STARTTLS_CALLS */
 	__u8 stopped; /* enum stream_stop + 1: its decoder wants no more */
+	__u8 is_counted; /* something was asked on it */
 	__u32 stops_seen; /* shared.stops, when that was looked for */
 	struct tls_records tls;
 	struct http2_frames frames[2]; /* from the server, from the client */

@@ -195,7 +195,7 @@ static const struct option_desc options[] = {
 		.min = 0,
 		.max = 65536,
 		.help = "combinations of entity, role and protocol whose exchanges are kept apart; those beyond are counted as \"other\". "
-			"Memory: exchange_rows * (CPUs (at most 8) + 1) * 1056 bytes. 0 is 256",
+			"Memory: exchange_rows * (CPUs (at most 8) + 1) * 1064 bytes. 0 is 256",
 	},
 	{ 0 },
 };
@@ -384,6 +384,19 @@ static void write_bytes(const struct requests_tables *tables, struct metric_writ
 				     (double)sums[i]);
 }
 
+static void write_connections(const struct requests_tables *tables, struct metric_writer *writer,
+			      uint32_t entity, enum requests_role role)
+{
+	const char *const labels[] = { role_names[role], "http" };
+	uint64_t n = 0;
+
+	for (unsigned lane = 0; lane < tables->lanes; lane++)
+		n += load(
+			&tables->bytes[(size_t)lane * tables->entities + entity].connections[role]);
+	if (n)
+		metric_write(writer, &requests_connections_metric, entity, labels, (double)n);
+}
+
 static void write_in_flight(const struct requests_tables *tables, struct metric_writer *writer,
 			    uint32_t entity, enum requests_role role, uint64_t now_ns)
 {
@@ -434,6 +447,8 @@ uint64_t requests_tables_write(const struct requests_tables *tables, struct metr
 	}
 	for (uint32_t entity = 0; entity < tables->entities; entity++) {
 		write_bytes(tables, writer, entity);
+		for (int role = 0; role < REQUESTS_ROLES; role++)
+			write_connections(tables, writer, entity, role);
 		for (int role = 0; now_ns && role < REQUESTS_ROLES; role++)
 			if (tables->in_flight[entity].seen & (1U << role))
 				write_in_flight(tables, writer, entity, role, now_ns);

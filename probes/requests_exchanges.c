@@ -57,6 +57,7 @@ static uint64_t sum_row(const struct exchange_tables *tables, unsigned number,
 			n += here;
 		}
 		ret_sum->duration.sum_ns += load(&row->duration.sum_ns);
+		ret_sum->connections += load(&row->connections);
 		__atomic_store_n(&row->duration.max_ns, 0, __ATOMIC_RELAXED);
 		if (max_ns > ret_sum->duration.max_ns)
 			ret_sum->duration.max_ns = max_ns;
@@ -67,6 +68,7 @@ static uint64_t sum_row(const struct exchange_tables *tables, unsigned number,
 uint64_t exchange_tables_write(const struct exchange_tables *tables, struct metric_writer *writer)
 {
 	static const char *const roles[REQUESTS_ROLES] = { "server", "client" };
+	const char *labels[2];
 	uint64_t total = 0;
 
 	for (unsigned number = 0; number < tables->rows; number++) {
@@ -77,22 +79,25 @@ uint64_t exchange_tables_write(const struct exchange_tables *tables, struct metr
 		if (!row_key(tables, number, &key))
 			continue;
 		n = sum_row(tables, number, &sum);
+		labels[0] = roles[key.role];
+		labels[1] = protocol_names[key.protocol];
+		if (sum.connections)
+			metric_write(writer, &requests_connections_metric, key.entity, labels,
+				     (double)sum.connections);
 		if (!n)
 			continue;
 		total += n;
 		for (size_t i = 0; i < HIST_SLOTS; i++)
 			slots[i] = sum.duration.slots[i];
-		metric_write_histogram(
-			writer, &requests_exchange_metric, key.entity,
-			(const char *const[]){ roles[key.role], protocol_names[key.protocol] },
-			&(struct histogram_view){
-				.schema = HIST_SCHEMA,
-				.min_index = HIST_MIN_INDEX,
-				.n_slots = HIST_SLOTS,
-				.slots = slots,
-				.sum = (double)sum.duration.sum_ns / 1e9,
-				.max = (double)sum.duration.max_ns / 1e9,
-			});
+		metric_write_histogram(writer, &requests_exchange_metric, key.entity, labels,
+				       &(struct histogram_view){
+					       .schema = HIST_SCHEMA,
+					       .min_index = HIST_MIN_INDEX,
+					       .n_slots = HIST_SLOTS,
+					       .slots = slots,
+					       .sum = (double)sum.duration.sum_ns / 1e9,
+					       .max = (double)sum.duration.max_ns / 1e9,
+				       });
 	}
 	return total;
 }

@@ -103,6 +103,14 @@ const struct metric_desc requests_oldest_metric = {
 	.labels = { "role" },
 };
 
+const struct metric_desc requests_connections_metric = {
+	.name = "leadline_request_connections_total",
+	.help = "Connections on which a request began, counted with their first: requests divided by these tell how far connections are used again",
+	.kind = METRIC_COUNTER,
+	.per_entity = true,
+	.labels = { "role", "protocol" },
+};
+
 const struct metric_desc requests_bytes_metric = {
 	.name = "leadline_socket_bytes_total",
 	.help = "Bytes through TCP and unix stream sockets, and of names over UDP, by protocol, and whether they could be told apart into messages: if not, why. Of TLS the plain text, where it is to be had",
@@ -295,6 +303,7 @@ const struct metric_desc *const requests_metrics[] = {
 	&request_waits_metric,
 	&requests_in_flight_metric,
 	&requests_oldest_metric,
+	&requests_connections_metric,
 	&requests_bytes_metric,
 	NULL,
 };

@@ -12,6 +12,8 @@ extern const struct metric_desc requests_duration_metrics[REQUESTS_ROLES];
 /* Labels: method, status. */
 extern const struct metric_desc requests_first_byte_metrics[REQUESTS_ROLES];
 extern const struct metric_desc requests_in_flight_metric, requests_oldest_metric;
+/* Labels: role, protocol. */
+extern const struct metric_desc requests_connections_metric;
 /* Labels: protocol, parsed, reason. */
 extern const struct metric_desc requests_bytes_metric;
 /* Labels: role, protocol. */

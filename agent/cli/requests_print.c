@@ -227,6 +227,7 @@ static void print_route(const struct requests_screen *screen, const struct line 
 	add_seconds(&out, line->route ? number_of(line->route, "p99_seconds") : NAN);
 	add_count(&out, number_of(line->service, "in_flight"));
 	add_seconds(&out, oldest > 0 ? oldest : NAN);
+	add_rate(&out, number_of(line->service, "requests_per_connection"));
 	buffer_string(&out, "  ");
 	add_column(&out, text_of(line->service, "side"), 6);
 	add_column(&out, line->route ? text_of(line->route, "protocol") : "", 10);
@@ -246,8 +247,9 @@ void requests_print_routes(const json_t *page, const struct requests_screen *scr
 
 	if (!lines)
 		return;
-	buffer_printf(&head, "%10s %9s %8s %8s %8s %8s  %-6s %-10s %s", "REQUESTS/s", "ERRORS/s",
-		      "P50", "P99", "INFLIGHT", "OLDEST", "SIDE", "PROTOCOL", "SERVICE  ROUTE");
+	buffer_printf(&head, "%10s %9s %8s %8s %8s %8s %9s  %-6s %-10s %s", "REQUESTS/s",
+		      "ERRORS/s", "P50", "P99", "INFLIGHT", "OLDEST", "PER CONN", "SIDE",
+		      "PROTOCOL", "SERVICE  ROUTE");
 	print_line(screen, &head);
 	buffer_free(&head);
 	for (size_t i = 0; i < n; i++) {

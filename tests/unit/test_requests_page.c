@@ -53,6 +53,8 @@ static const char *const http_fine[] = { "GET", "200", "", "http", "", "" };
 static const char *const http_error[] = { "GET", "500", "500", "http", "", "" };
 static const char *const select_orders[] = { "postgresql", "SELECT", "SELECT orders", "", "" };
 static const char *const tls[] = { "server", "tls" }, *const redis[] = { "server", "redis" };
+static const char *const http_server[] = { "server", "http" };
+static const char *const dns_server[] = { "server", "dns" };
 static const char *const server_role[] = { "server" }, *const client_role[] = { "client" };
 
 static void write_all(struct metric_writer *writer, unsigned times)
@@ -67,6 +69,9 @@ static void write_all(struct metric_writer *writer, unsigned times)
 	write_route(writer, database, 0, select_orders, 7, 2 * MS);
 	write_route(writer, &requests_exchange_metric, 0, tls, 3 * times, MS);
 	write_route(writer, &requests_exchange_metric, 0, redis, 3 * times, MS);
+	metric_write(writer, &requests_connections_metric, 0, http_server, 10);
+	metric_write(writer, &requests_connections_metric, 0, tls, 5);
+	metric_write(writer, &requests_connections_metric, 0, dns_server, 3);
 	metric_write(writer, &requests_in_flight_metric, 0, server_role, 2);
 	metric_write(writer, &requests_oldest_metric, 0, server_role, 1.5);
 	metric_write(writer, &requests_in_flight_metric, 1, client_role, 1);
@@ -190,6 +195,8 @@ static void rates_are_since_the_last_look(void **state)
 	assert_string_equal(text(json_object_get(nginx, "labels"), "unit"), "/web/shop.service");
 	assert_true(number(nginx, "in_flight") == 2);
 	assert_true(number(nginx, "oldest_seconds") == 1.5);
+	/* 40 and 3, three times, on 10 and 5; not Redis, nor what has no connections */
+	assert_near(number(nginx, "requests_per_connection"), 129. / 15);
 	/* statuses are one route; TLS is not decoded, Redis is counted as calls elsewhere */
 	assert_int_equal(json_array_size(json_object_get(nginx, "routes")), 2);
 	assert_string_equal(text(route(nginx, 0), "protocol"), "http");
@@ -210,6 +217,7 @@ static void rates_are_since_the_last_look(void **state)
 	assert_true(number(route(nginx, 0), "requests") == 7);
 	assert_true(isnan(number(route(nginx, 0), "p50_seconds")));
 	assert_true(isnan(number(nginx, "in_flight")));
+	assert_true(isnan(number(nginx, "requests_per_connection")));
 
 	/* hangs, and nothing has ended yet */
 	assert_true(number(service(json, "java", "client"), "oldest_seconds") == 8);
@@ -437,10 +445,10 @@ static void the_table(void **state)
 	json = ask(page, make_snapshot(registry, 3, 1002 * SECOND), &everything);
 	assert_string_equal(
 		print(requests_print_routes, json, 0, 0),
-		"REQUESTS/s  ERRORS/s      P50      P99 INFLIGHT   OLDEST  SIDE   PROTOCOL   SERVICE  ROUTE\n"
-		"      40.0      10.0   4.14ms   40.4ms        2    1.50s  server http       shop.service/nginx  GET\n"
-		"       3.0         0   1.02ms   1.06ms        2    1.50s  server tls        shop.service/nginx  \n"
-		"         0         0        -        -        1    8.00s  client            cart-0/java  \n");
+		"REQUESTS/s  ERRORS/s      P50      P99 INFLIGHT   OLDEST  PER CONN  SIDE   PROTOCOL   SERVICE  ROUTE\n"
+		"      40.0      10.0   4.14ms   40.4ms        2    1.50s       8.6  server http       shop.service/nginx  GET\n"
+		"       3.0         0   1.02ms   1.06ms        2    1.50s       8.6  server tls        shop.service/nginx  \n"
+		"         0         0        -        -        1    8.00s         -  client            cart-0/java  \n");
 	assert_string_equal(print(requests_print_routes, json, 2, 20), "REQUESTS/s  ERRORS/…\n"
 								       "      40.0      10.…\n"
 								       "… and 2 more\n");
