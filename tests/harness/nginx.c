@@ -105,6 +105,13 @@ unsigned long nginx_requests(const struct nginx *nginx)
 	return lines;
 }
 
+void nginx_expect_requests(const struct nginx *nginx, unsigned long expected)
+{
+	if (!WAIT_UNTIL(nginx_requests(nginx) >= expected, 10) || nginx_requests(nginx) != expected)
+		test_fail("nginx has logged %lu requests, not %lu", nginx_requests(nginx),
+			  expected);
+}
+
 void nginx_bytes(const struct nginx *nginx, const char *uri, double *ret_received, double *ret_sent)
 {
 	char *text = read_file(nginx->access_log), *rest = text, *line;

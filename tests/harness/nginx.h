@@ -27,6 +27,8 @@ void nginx_stop(struct nginx *nginx);
 /* "http://HOST:PORT" and path; valid until the next call. */
 const char *nginx_url(const struct nginx *nginx, const char *path);
 unsigned long nginx_requests(const struct nginx *nginx); /* lines of its access log */
+/* They come to be so many, as it writes one after the response was sent; else the test fails. */
+void nginx_expect_requests(const struct nginx *nginx, unsigned long expected);
 /* Bytes of the requests in its access log, those whose URI begins so, and of their responses, heads included. */
 void nginx_bytes(const struct nginx *nginx, const char *uri, double *ret_received,
 		 double *ret_sent);

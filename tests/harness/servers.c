@@ -164,7 +164,7 @@ struct server *python_server_start(const char *script)
 	return server;
 }
 
-struct server *haproxy_start(int port_behind)
+struct server *haproxy_start(const char *mode, int port_behind)
 {
 	struct server *server;
 	char *configuration = NULL;
@@ -175,7 +175,7 @@ struct server *haproxy_start(int port_behind)
 		     "global\n"
 		     " nbthread 1\n"
 		     "defaults\n"
-		     " mode http\n"
+		     " mode %s\n"
 		     " timeout connect 30s\n"
 		     " timeout client 30s\n"
 		     " timeout server 30s\n"
@@ -184,7 +184,7 @@ struct server *haproxy_start(int port_behind)
 		     "listen proxy\n"
 		     " bind 127.0.0.1:%d\n"
 		     " server behind 127.0.0.1:%d\n",
-		     server->port, port_behind) < 0)
+		     mode, server->port, port_behind) < 0)
 		abort();
 	cleanup_push(free, configuration);
 	server_start(server, "haproxy",

@@ -23,8 +23,8 @@ struct server *postgresql_start(
 /* Path of one of its programs; what is on PATH is a script that looks for the version. */
 const char *postgresql_program(const char *name);
 struct server *mariadb_start(void); /* the same; user "root", database "test" */
-/* In front of a server on that port of the loopback: splices all it can from one connection to the other. */
-struct server *haproxy_start(int port_behind);
+/* In front of a server on that port of the loopback: splices all it can from one connection to the other. mode: "http" or "tcp". */
+struct server *haproxy_start(const char *mode, int port_behind);
 /* In front of a web server on that port: speaks HTTP/2, to which clients may upgrade from HTTP/1. */
 struct server *nghttpx_start(int port_behind);
 /* A Python program: listens on the port that is its first argument. */

@@ -121,7 +121,7 @@ static void nginx_and_curl(void **state)
 		requests_expect("asked in vain", asked(page, name, "404"), 7);
 		requests_expect("served", served(page, unit, "200"), 97);
 		requests_expect("served in vain", served(page, unit, "404"), 7);
-		requests_expect("logged", (double)nginx_requests(nginx), 104);
+		nginx_expect_requests(nginx, 104);
 		expect_no_exchanges(page, "comm", name);
 		expect_no_exchanges(page, "unit", unit);
 		requests_expect_nothing_lost(page);

@@ -114,7 +114,7 @@ static void nginx_and_curl(void **state)
 	expect_web(page, WEB_CLIENT, "comm", "curl-unix", "200", 108);
 	expect_web(page, WEB_SERVER, "unit", unit, "500", 11);
 	expect_web(page, WEB_CLIENT, "comm", "curl-unix", "500", 11);
-	requests_expect("logged", (double)nginx_requests(nginx), 119);
+	nginx_expect_requests(nginx, 119);
 	requests_expect_nothing_lost(page);
 	page_free(page);
 	expect_no_address(leadline, unit);
