@@ -19,6 +19,7 @@
 
 /* How often to look for the start of a request before taking a connection for something else. */
 #define ATTEMPTS_NEW	     2
+#define ATTEMPTS_UNREAD	     16 /* its beginning could not be read */
 #define ATTEMPTS_MIDWAY_UNIX 16 /* most of these speak something else */
 #define ATTEMPTS_MIDWAY	     1000 /* it may be in the middle of a long body */
 
@@ -139,6 +140,15 @@ static __always_inline void ignore(struct connection *connection)
 	connection->role = ROLE_IGNORED;
 	connection->head = connection->tail = 0;
 	connection->untracked = 0;
+}
+
+/* What it began with is not known: it is like one that was there before us. */
+static __always_inline void join_midway(struct connection *connection)
+{
+	if (connection->midway)
+		return;
+	connection->midway = 1;
+	connection->attempts_left = ATTEMPTS_UNREAD;
 }
 
 /* How long a connection relies on the entity of its process: 2^27 ns, 0.13 s. */

@@ -286,7 +286,9 @@ static __always_inline int framing_lost(struct connection *connection, struct wo
 	(work->is_response ? &connection->response : &connection->request)->bytes = 0;
 	if (connection->role == ROLE_UNDECIDED) {
 		connection->request.phase = HTTP1_START;
-		if (!unreadable && find_protocol(connection, work))
+		if (unreadable)
+			join_midway(connection);
+		else if (find_protocol(connection, work))
 			return 1;
 		if (connection->attempts_left && --connection->attempts_left == 0)
 			ignore(connection);

@@ -235,10 +235,90 @@ static void answers_that_are_spliced(void **state)
 	(void)state;
 }
 
+/* ---- the beginning ---- */
+
+#define PREFACE	  "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define SETTINGS  "\0\0\0\4\0\0\0\0\0"
+#define REQUESTS  17
+#define WEB	  "http_server_request_duration_seconds"
+#define WEB_ASKED "http_client_request_duration_seconds"
+
+/* GET / of a client, 200 of a server (RFC 7541, appendix A), and the end of the stream. */
+static size_t make_headers(char *bytes, bool from_client, int i)
+{
+	const char get[] = { 0,		 0,	     3,		1, 5, 0, 0, 0, (char)(2 * i + 1),
+			     (char)0x82, (char)0x84, (char)0x86 };
+	const char ok[] = { 0, 0, 1, 1, 5, 0, 0, 0, (char)(2 * i + 1), (char)0x88 };
+
+	memcpy(bytes, from_client ? get : ok, from_client ? sizeof(get) : sizeof(ok));
+	return from_client ? sizeof(get) : sizeof(ok);
+}
+
+static void serve_http2(int s)
+{
+	char headers[32];
+
+	receive_bytes(s, sizeof(PREFACE) - 1);
+	receive_bytes(s, sizeof(SETTINGS) - 1);
+	send_all(s, SETTINGS, sizeof(SETTINGS) - 1);
+	for (int i = 0; i < REQUESTS; i++) {
+		receive_bytes(s, make_headers(headers, true, i));
+		send_all(s, headers, make_headers(headers, false, i));
+	}
+	receive_rest(s);
+	close(s);
+}
+
+static void splice_the_beginning_and_ask(int s)
+{
+	char headers[32];
+	int ends[2];
+
+	MUST(pipe(ends));
+	MUST(write(ends[1], PREFACE, sizeof(PREFACE) - 1));
+	if (MUST(splice(ends[0], NULL, s, NULL, sizeof(PREFACE) - 1, 0)) != sizeof(PREFACE) - 1)
+		_exit(113);
+	close(ends[0]);
+	close(ends[1]);
+	send_all(s, SETTINGS, sizeof(SETTINGS) - 1);
+	receive_bytes(s, sizeof(SETTINGS) - 1);
+	for (int i = 0; i < REQUESTS; i++) {
+		send_all(s, headers, make_headers(headers, true, i));
+		receive_bytes(s, make_headers(headers, false, i));
+	}
+	close(s);
+}
+
+/* Both sides may say SETTINGS: where the beginning could not be read, they do not tell who serves. */
+static void a_beginning_that_is_spliced(void **state)
+{
+	struct leadline *leadline = requests_agent_start();
+	struct dialogue dialogue = { .family = AF_INET,
+				     .connections = CONNECTIONS,
+				     .server = serve_http2,
+				     .client = splice_the_beginning_and_ask };
+	struct parties parties = dialogue_hold(&dialogue, 30);
+	struct page *page = leadline_scrape(leadline);
+
+	requests_expect("served", metric_histogram(page, WEB, "comm", parties.server, NULL).count,
+			CONNECTIONS * REQUESTS);
+	requests_expect("asked",
+			metric_histogram(page, WEB_ASKED, "comm", parties.client, NULL).count,
+			CONNECTIONS * REQUESTS);
+	requests_expect(
+		"exchanges of it as a server",
+		metric_histogram(page, EXCHANGE, "comm", parties.client, "role", "server", NULL)
+			.count,
+		0);
+	page_free(page);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(answers_that_are_spliced),
+		HARNESS_TEST(a_beginning_that_is_spliced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
