@@ -37,6 +37,8 @@ struct request_record {
 	uint64_t duration_ns;
 	uint64_t first_byte_ns; /* of the response, since the start; 0 not known */
 	uint64_t request_bytes, response_bytes; /* heads and framing included */
+	uint64_t
+		connect_ns; /* that it took to open the connection for it, before its start; 0 not known, or it was open */
 	uint32_t pid, tid; /* that sent or took the response; 0 not known */
 	uint32_t retransmits; /* of the connection so far */
 	uint32_t rtt_us; /* 0 not known */

@@ -8,7 +8,7 @@
  *                  "routes": [{"protocol", "operation", "route", "rate", "error_rate", "p50_seconds", "p99_seconds",
  *                              "requests", "errors"}]}],
  *    "slow": [{"time", "duration_seconds", "first_byte_seconds", "labels": {…}, "side", "protocol", "operation", "route",
- *              "target", "status", "error", "peer", "local", "pid", "tid", "request_bytes", "response_bytes", "retransmits", "rtt_seconds",
+ *              "target", "status", "error", "peer", "local", "pid", "tid", "request_bytes", "response_bytes", "connect_seconds", "retransmits", "rtt_seconds",
  *              "waits": {"outbound": 0.018, …}, "downstreams": [{"peer", "protocol", "seconds"}]}]}
  *
  * Rates are per second; `time` is the end of a request; what is not known is null. In flight are those of the service in all protocols.
@@ -210,6 +210,7 @@ static void put_slow(struct buffer *out, const struct request_entry *entry,
 	put_number(out, "tid", record->tid ? record->tid : NAN);
 	put_number(out, "request_bytes", (double)record->request_bytes);
 	put_number(out, "response_bytes", (double)record->response_bytes);
+	put_seconds(out, "connect_seconds", record->connect_ns);
 	put_number(out, "retransmits", is_connection_known ? record->retransmits : NAN);
 	put_number(out, "rtt_seconds", record->rtt_us ? record->rtt_us / 1e6 : NAN);
 	put_waits(out, record);

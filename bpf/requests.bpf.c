@@ -21,6 +21,7 @@
 #include "lib/emit.bpf.h"
 #include "lib/task.bpf.h"
 #include "requests_connection.bpf.h"
+#include "requests_connects.bpf.h"
 #include "requests_http1.bpf.h"
 #include "requests_names.bpf.h"
 #include "requests_sample.bpf.h"
@@ -386,10 +387,11 @@ int BPF_PROG(requests_uring_wait, struct io_kiocb *request)
 	return 0;
 }
 
-#define TCP_SYN_SENT  2
-#define TCP_FIN_WAIT1 4
-#define TCP_CLOSE     7
-#define TCP_LAST_ACK  9
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT	2
+#define TCP_FIN_WAIT1	4
+#define TCP_CLOSE	7
+#define TCP_LAST_ACK	9
 
 /* Given up: a connection refused, or unreachable, ends in an interrupt, and who waited for it is not known. */
 static __always_inline void connecting_over(struct sock *sk)
@@ -402,7 +404,7 @@ static __always_inline void connecting_over(struct sock *sk)
 }
 
 /*
- * This end closes, in the context of its process; a client that merely ends its sending still waits for the
+ * This end connects, or has. It closes, in the context of its process; a client that merely ends its sending still waits for the
  * response.
  */
 SEC("tp_btf/inet_sock_set_state")
@@ -410,6 +412,10 @@ int BPF_PROG(requests_state, struct sock *sk, int old_state, int new_state)
 {
 	if (old_state == TCP_SYN_SENT && new_state == TCP_CLOSE)
 		connecting_over(sk);
+	if (new_state == TCP_SYN_SENT && is_tcp(sk))
+		connect_began(sk);
+	if (old_state == TCP_SYN_SENT && new_state == TCP_ESTABLISHED && is_tcp(sk))
+		connect_done(sk);
 	if (new_state != TCP_FIN_WAIT1 && new_state != TCP_LAST_ACK)
 		return 0;
 	if (!is_tcp(sk))

@@ -6,6 +6,7 @@
 #ifndef LEADLINE_REQUESTS_EXCHANGES_BPF_H
 #define LEADLINE_REQUESTS_EXCHANGES_BPF_H
 
+#include "requests_connects.bpf.h"
 #include "requests_ledger.bpf.h"
 #include "requests_stream.bpf.h"
 
@@ -75,6 +76,14 @@ static __always_inline void end_exchange(struct stream *stream, struct exchange_
 	raise(&row->duration.max_ns, ns);
 }
 
+static __always_inline void count_stream(const struct stream *stream, const struct work *work,
+					 struct exchange_row *row)
+{
+	add(&row->connections, 1);
+	if (stream->role == REQUESTS_CLIENT)
+		add(&row->connect_ns, take_connect(work->sk, stream->began_ns));
+}
+
 static __always_inline void take_turn(struct stream *stream, struct work *work,
 				      struct exchange_row *row)
 {
@@ -95,7 +104,7 @@ static __always_inline void take_turn(struct stream *stream, struct work *work,
 		stream->began_ns = work->now_ns;
 		stream->phase = STREAM_ASKED;
 		if (!stream->is_counted && stream->protocol != PREFIX_DNS) /* has connections */
-			add(&row->connections, 1);
+			count_stream(stream, work, row);
 		stream->is_counted = 1;
 		if (stream->role == REQUESTS_SERVER)
 			note_reading(work->sk, work->now_ns, true);

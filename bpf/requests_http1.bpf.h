@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/http1_call.bpf.h"
 #include "requests_connection.bpf.h"
+#include "requests_connects.bpf.h"
 #include "requests_rows.bpf.h"
 #include "requests_stream.bpf.h"
 #include "requests_waits.bpf.h"
@@ -177,14 +178,18 @@ static __always_inline void keep_line(struct connection *connection, const struc
 }
 
 /* With its first request; those that are older than the agent do not come in turns. */
-static __always_inline void count_once(struct connection *connection, __u32 weight)
+static __always_inline void count_once(struct connection *connection, const struct work *work,
+				       __u64 start_ns)
 {
+	bool is_client = connection->role == ROLE_CLIENT;
+
 	if (connection->is_counted)
 		return;
 	connection->is_counted = 1;
-	if (weight)
-		count_connections(connection->entity, connection->role == ROLE_CLIENT,
-				  connection->midway ? 1 : weight);
+	if (work->weight)
+		count_connections(connection->entity, is_client,
+				  connection->midway ? 1 : work->weight,
+				  is_client ? take_connect(work->sk, start_ns) : 0);
 }
 
 static __always_inline int request_started(struct connection *connection, struct work *work)
@@ -210,7 +215,7 @@ static __always_inline int request_started(struct connection *connection, struct
 		n = 0;
 	}
 	connection->turn = TURN_NOW;
-	count_once(connection, work->weight);
+	count_once(connection, work, start_ns);
 	if (!n) {
 		connection->weight = work->weight;
 		if (!work->weight) {

@@ -134,12 +134,17 @@ static __always_inline struct requests_bytes *bytes_of(__u32 entity)
 	return bpf_map_lookup_elem(&bytes, &index);
 }
 
-static __always_inline void count_connections(__u32 entity, bool is_client, __u64 n)
+/* connect_ns: that each took. */
+static __always_inline void count_connections(__u32 entity, bool is_client, __u64 n,
+					      __u64 connect_ns)
 {
 	struct requests_bytes *row = bytes_of(entity);
 
-	if (row)
-		add(&row->connections[is_client ? REQUESTS_CLIENT : REQUESTS_SERVER], n);
+	if (!row)
+		return;
+	add(&row->connections[is_client ? REQUESTS_CLIENT : REQUESTS_SERVER], n);
+	if (connect_ns)
+		add(&row->connect_ns, connect_ns * n);
 }
 
 static __always_inline void count_bytes(__u32 entity, enum requests_protocol protocol, __u64 n)

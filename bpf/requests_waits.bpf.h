@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 #include "lib/emit.bpf.h"
 #include "requests_connection.bpf.h"
+#include "requests_connects.bpf.h"
 #include "requests_copies.bpf.h"
 #include "requests_ledger.bpf.h"
 
@@ -165,6 +166,8 @@ static __always_inline void tell_slow(struct slow_scratch *scratch,
 	if (ending->outcome != REQUESTS_NO_RESPONSE)
 		scratch->slow.status = connection->response.status;
 	describe_socket(&scratch->slow.detail.path, (const struct sock *)socket);
+	if (connection->role == ROLE_CLIENT)
+		scratch->slow.detail.path.connect_ns = connect_before(socket, ending->start_ns);
 	if (ending->has_target)
 		describe_target(&scratch->slow, connection);
 	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->slow), true);
@@ -231,6 +234,8 @@ __noinline int streams_tell_path(const struct stream *stream, const struct work 
 	};
 	__builtin_memset(&scratch->path, 0, sizeof(scratch->path));
 	describe_socket(&scratch->path, (const struct sock *)work->sk);
+	if (stream->role == REQUESTS_CLIENT)
+		scratch->path.connect_ns = connect_before(work->sk, stream->began_ns);
 	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->path), false);
 	return 0;
 }

@@ -59,8 +59,9 @@ struct request_path {
 	__u32 retransmits; /* so far */
 	__u32 rtt_us; /* smoothed; 0: unknown */
 	__u32 is_unix; /* no addresses, then */
+	__u64 connect_ns; /* that it took this end to connect, of the first request; 0: not known, or none of that */
 };
-_Static_assert(sizeof(struct request_path) == 48, "no padding");
+_Static_assert(sizeof(struct request_path) == 56, "no padding");
 
 /* Where the time of a request went, as the kernel side keeps it. */
 struct request_account {

@@ -35,12 +35,13 @@ enum stream_stop {
 struct exchange_row {
 	struct hist duration;
 	__u64 connections; /* that had one */
+	__u64 connect_ns; /* that these took to connect, of a client */
 	__u64 bytes; /* in both directions */
 	__u64 lost_bytes; /* of these, in calls that found no room in the ring */
 	/* … and in calls that were not copied, as the decoder had said that it can make nothing of them, by why */
 	__u64 stopped_bytes[STREAM_STOP_REASONS];
 };
-_Static_assert(sizeof(struct exchange_row) == 1064, "rows without padding");
+_Static_assert(sizeof(struct exchange_row) == 1072, "rows without padding");
 
 #define STREAM_CAPTURE_MAX 4096 /* power of two: most bytes copied from the beginning of a call */
 #define STREAM_TAIL	   64 /* and from its end */

@@ -86,7 +86,7 @@ static const struct hook hooks[] = {
 	},
 	{
 		.name = "close",
-		.provides = "responses that end with the connection, and requests without response",
+		.provides = "responses that end with the connection, requests without response, and how long connecting took",
 		.alternatives = {
 			{ "requests_state", HOOK_TP_BTF, "inet_sock_set_state", .min_args = 3 },
 		},
@@ -195,7 +195,7 @@ static const struct option_desc options[] = {
 		.min = 0,
 		.max = 65536,
 		.help = "combinations of entity, role and protocol whose exchanges are kept apart; those beyond are counted as \"other\". "
-			"Memory: exchange_rows * (CPUs (at most 8) + 1) * 1064 bytes. 0 is 256",
+			"Memory: exchange_rows * (CPUs (at most 8) + 1) * 1072 bytes. 0 is 256",
 	},
 	{ 0 },
 };
@@ -388,13 +388,16 @@ static void write_connections(const struct requests_tables *tables, struct metri
 			      uint32_t entity, enum requests_role role)
 {
 	const char *const labels[] = { role_names[role], "http" };
-	uint64_t n = 0;
+	uint64_t n = 0, connect_ns = 0;
 
-	for (unsigned lane = 0; lane < tables->lanes; lane++)
-		n += load(
-			&tables->bytes[(size_t)lane * tables->entities + entity].connections[role]);
-	if (n)
-		metric_write(writer, &requests_connections_metric, entity, labels, (double)n);
+	for (unsigned lane = 0; lane < tables->lanes; lane++) {
+		const struct requests_bytes *bytes =
+			&tables->bytes[(size_t)lane * tables->entities + entity];
+
+		n += load(&bytes->connections[role]);
+		connect_ns += role == REQUESTS_CLIENT ? load(&bytes->connect_ns) : 0;
+	}
+	requests_write_connections(writer, entity, labels, n, connect_ns);
 }
 
 static void write_in_flight(const struct requests_tables *tables, struct metric_writer *writer,

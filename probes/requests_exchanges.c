@@ -58,6 +58,7 @@ static uint64_t sum_row(const struct exchange_tables *tables, unsigned number,
 		}
 		ret_sum->duration.sum_ns += load(&row->duration.sum_ns);
 		ret_sum->connections += load(&row->connections);
+		ret_sum->connect_ns += load(&row->connect_ns);
 		__atomic_store_n(&row->duration.max_ns, 0, __ATOMIC_RELAXED);
 		if (max_ns > ret_sum->duration.max_ns)
 			ret_sum->duration.max_ns = max_ns;
@@ -81,9 +82,8 @@ uint64_t exchange_tables_write(const struct exchange_tables *tables, struct metr
 		n = sum_row(tables, number, &sum);
 		labels[0] = roles[key.role];
 		labels[1] = protocol_names[key.protocol];
-		if (sum.connections)
-			metric_write(writer, &requests_connections_metric, key.entity, labels,
-				     (double)sum.connections);
+		requests_write_connections(writer, key.entity, labels, sum.connections,
+					   sum.connect_ns);
 		if (!n)
 			continue;
 		total += n;

@@ -111,6 +111,15 @@ const struct metric_desc requests_connections_metric = {
 	.labels = { "role", "protocol" },
 };
 
+const struct metric_desc requests_connect_metric = {
+	.name = "leadline_request_connect_seconds_total",
+	.help = "How long it took to open those connections of leadline_request_connections_total that were opened here, over TCP: the first request of each waited for it, beside its own duration",
+	.unit = "seconds",
+	.kind = METRIC_COUNTER,
+	.per_entity = true,
+	.labels = { "role", "protocol" },
+};
+
 const struct metric_desc requests_bytes_metric = {
 	.name = "leadline_socket_bytes_total",
 	.help = "Bytes through TCP and unix stream sockets, and of names over UDP, by protocol, and whether they could be told apart into messages: if not, why. Of TLS the plain text, where it is to be had",
@@ -283,27 +292,26 @@ void requests_write_bytes(struct metric_writer *writer, const struct metric_desc
 		metric_write(writer, metric, entity, all, (double)response_bytes);
 }
 
+void requests_write_connections(struct metric_writer *writer, uint32_t entity,
+				const char *const labels[], uint64_t connections,
+				uint64_t connect_ns)
+{
+	if (connections)
+		metric_write(writer, &requests_connections_metric, entity, labels,
+			     (double)connections);
+	if (connect_ns)
+		metric_write(writer, &requests_connect_metric, entity, labels,
+			     (double)connect_ns / 1e9);
+}
+
 #define BOTH(metrics) &(metrics)[REQUESTS_SERVER], &(metrics)[REQUESTS_CLIENT]
 
 const struct metric_desc *const requests_metrics[] = {
-	BOTH(requests_duration_metrics),
-	BOTH(duration_max_metrics),
-	BOTH(http_bytes_metrics),
-	BOTH(requests_first_byte_metrics),
-	BOTH(database_metrics),
-	BOTH(database_max_metrics),
-	BOTH(database_bytes_metrics),
-	BOTH(rpc_metrics),
-	BOTH(rpc_max_metrics),
-	BOTH(rpc_bytes_metrics),
-	BOTH(names_metrics),
-	BOTH(names_max_metrics),
-	BOTH(names_bytes_metrics),
-	&requests_exchange_metric,
-	&request_waits_metric,
-	&requests_in_flight_metric,
-	&requests_oldest_metric,
-	&requests_connections_metric,
-	&requests_bytes_metric,
-	NULL,
+	BOTH(requests_duration_metrics),   BOTH(duration_max_metrics), BOTH(http_bytes_metrics),
+	BOTH(requests_first_byte_metrics), BOTH(database_metrics),     BOTH(database_max_metrics),
+	BOTH(database_bytes_metrics),	   BOTH(rpc_metrics),	       BOTH(rpc_max_metrics),
+	BOTH(rpc_bytes_metrics),	   BOTH(names_metrics),	       BOTH(names_max_metrics),
+	BOTH(names_bytes_metrics),	   &requests_exchange_metric,  &request_waits_metric,
+	&requests_in_flight_metric,	   &requests_oldest_metric,    &requests_connections_metric,
+	&requests_connect_metric,	   &requests_bytes_metric,     NULL,
 };

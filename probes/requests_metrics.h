@@ -13,7 +13,11 @@ extern const struct metric_desc requests_duration_metrics[REQUESTS_ROLES];
 extern const struct metric_desc requests_first_byte_metrics[REQUESTS_ROLES];
 extern const struct metric_desc requests_in_flight_metric, requests_oldest_metric;
 /* Labels: role, protocol. */
-extern const struct metric_desc requests_connections_metric;
+extern const struct metric_desc requests_connections_metric, requests_connect_metric;
+/* Both, as far as they are not 0. */
+void requests_write_connections(struct metric_writer *writer, uint32_t entity,
+				const char *const labels[], uint64_t connections,
+				uint64_t connect_ns);
 /* Labels: protocol, parsed, reason. */
 extern const struct metric_desc requests_bytes_metric;
 /* Labels: role, protocol. */

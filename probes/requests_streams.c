@@ -31,6 +31,7 @@ struct connection {
 	bool begun_midway;
 	bool is_encrypted; /* within TLS */
 	bool is_stopped;
+	bool has_ended_one; /* of its calls */
 	bool has_ledger; /* where its time goes can be told */
 	struct request_path path;
 	/* Of the event at hand; NULL: it has none. */
@@ -209,11 +210,13 @@ static void call_ended(void *context, const struct protocol_call *call)
 		.number = connection->number,
 		.role = connection->role,
 		.path = &connection->path,
+		.is_first = !connection->has_ended_one,
 		.account = account,
 		.waits = streams->waits,
 	};
 	struct protocol_call named = *call;
 
+	connection->has_ended_one = true;
 	named.is_encrypted = connection->is_encrypted;
 	named.target = call_table_record(streams->calls, connection->entity, connection->role,
 					 connection->protocol, &named, account);

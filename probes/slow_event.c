@@ -106,6 +106,7 @@ void slow_event_read_path(struct slow_event *event, const struct request_path *p
 	facts->peer = event->peer;
 	facts->retransmits = path->retransmits;
 	facts->rtt_us = path->rtt_us;
+	facts->connect_ns = path->connect_ns;
 }
 
 /* Up to the first blank, which begins the version. */

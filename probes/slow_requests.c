@@ -372,6 +372,8 @@ void slow_requests_take_call(struct slow_requests *slow, const struct slow_call_
 	if (call->first_byte_ns > call->start_ns)
 		facts->first_byte_ns = call->first_byte_ns - call->start_ns;
 	slow_event_read_path(&event, place->path);
+	if (!place->is_first)
+		facts->connect_ns = 0;
 	name_waits(&event, place);
 	facts->histogram =
 		requests_call_labels(protocol, place->role, call, facts->labels, &facts->error);

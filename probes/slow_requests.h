@@ -37,6 +37,7 @@ struct slow_call_place {
 	uint16_t number; /* enum prefix_protocol */
 	uint16_t role; /* enum requests_role */
 	const struct request_path *path;
+	bool is_first; /* on its connection */
 	const struct request_account *account; /* where its time went; NULL: not known */
 	const struct request_wait_tables *waits; /* tell whom it waited for */
 };

@@ -342,6 +342,7 @@ static void add_bytes(struct buffer *out, const char *what, double bytes)
 static void print_details(const struct requests_screen *screen, const json_t *request)
 {
 	double first_byte = number_of(request, "first_byte_seconds");
+	double connect = number_of(request, "connect_seconds");
 	double rtt = number_of(request, "rtt_seconds");
 	double retransmits = number_of(request, "retransmits");
 	static const char indent[] = "            ";
@@ -350,6 +351,9 @@ static void print_details(const struct requests_screen *screen, const json_t *re
 
 	buffer_string(&out, indent);
 	add_waits(&out, request);
+	if (isfinite(connect))
+		buffer_printf(&out, "%sconnect %s before", out.size < sizeof(indent) ? "" : "; ",
+			      requests_show_seconds(connect, text));
 	if (isfinite(first_byte))
 		buffer_printf(&out, "%sfirst byte %s", out.size < sizeof(indent) ? "" : "; ",
 			      requests_show_seconds(first_byte, text));

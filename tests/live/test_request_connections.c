@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * How often connections are used again, on the running kernel: of so many connections with so many requests each. Root.
+ * How often connections are used again, on the running kernel: of so many connections with so many requests each; and how long their
+ * first requests waited for them. Root.
  */
+#include <math.h>
 #include <sys/socket.h>
 #include "tests/harness/dialogue.h"
 #include "tests/harness/harness.h"
@@ -48,14 +50,19 @@ static void serve(int s)
 	close(s);
 }
 
+static const json_t *services_of(struct leadline *leadline, const char *comm)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/requests?service=%s", comm);
+	return requests_page_of(leadline, path);
+}
+
 static double per_connection(struct leadline *leadline, const char *comm, const char *side)
 {
-	const json_t *services, *service;
-	char path[64];
+	const json_t *services = json_object_get(services_of(leadline, comm), "services"), *service;
 	size_t i;
 
-	snprintf(path, sizeof(path), "/requests?slow=false&service=%s", comm);
-	services = json_object_get(requests_page_of(leadline, path), "services");
 	json_array_foreach(services, i, service)
 	{
 		if (!strcmp(requests_text(service, "side"), side))
@@ -131,11 +138,89 @@ static void connections_without_requests(void **state)
 	(void)state;
 }
 
+/* ---- connecting ---- */
+
+#define LATE	 3
+#define SYN_LOST 1.0 /* seconds until the kernel sends it again */
+
+/* Its connections' first SYN gets lost, hence each takes that long to open. */
+static const struct network *network_that_loses(void)
+{
+	const struct network *network = network_create();
+
+	require_program("iptables");
+	shell("ip netns exec %s iptables -A INPUT -i lo -p tcp --tcp-flags SYN,ACK SYN "
+	      "-m statistic --mode nth --every 2 --packet 0 -j DROP",
+	      network->name);
+	return network;
+}
+
+/* Of the slow requests of a client those that waited for a connection, each for so long. */
+static size_t slow_ones_after_connecting(struct leadline *leadline, const char *comm, double least)
+{
+	const json_t *slow = json_object_get(services_of(leadline, comm), "slow"), *one;
+	size_t i, n = 0;
+
+	json_array_foreach(slow, i, one)
+	{
+		double took = requests_number(one, "connect_seconds");
+
+		if (isnan(took))
+			continue;
+		assert_string_equal(requests_text(one, "side"), "client");
+		assert_true(took >= least && took < least + 0.5);
+		n++;
+	}
+	return n;
+}
+
+/* The tcp probe measures the same by itself. */
+static void first_requests_wait_for_connections(void **state)
+{
+	const struct network *network = network_that_loses();
+	struct leadline *leadline = leadline_start_only(
+		"requests tcp", (const char *const[]){ "--probes.requests.slow=100", NULL });
+
+	for (size_t i = 0; i < sizeof(languages) / sizeof(languages[0]); i++) {
+		struct dialogue dialogue = { .family = AF_INET,
+					     .connections = LATE,
+					     .network = network,
+					     .server = serve,
+					     .client = ask };
+		struct page_histogram connects;
+		struct parties parties;
+		struct page *page;
+		double seconds;
+
+		language = &languages[i];
+		parties = dialogue_hold(&dialogue, 30);
+		page = leadline_scrape(leadline);
+		seconds = metric_value(page, "leadline_request_connect_seconds_total", "comm",
+				       parties.client, "role", "client", "protocol",
+				       language->protocol, NULL);
+		connects = metric_histogram(page, "leadline_tcp_connect_duration_seconds", "comm",
+					    parties.client, NULL);
+		requests_expect("connects", connects.count, LATE);
+		if (!(seconds >= LATE * SYN_LOST && fabs(seconds / connects.sum - 1) <= 0.001))
+			test_fail("%s: %.6f s to connect, not %.6f s", language->protocol, seconds,
+				  connects.sum);
+		assert_int_equal(metric_count(page, "leadline_request_connect_seconds_total",
+					      "comm", parties.server, NULL),
+				 0);
+		assert_int_equal(slow_ones_after_connecting(leadline, parties.client, SYN_LOST),
+				 LATE);
+		page_free(page);
+	}
+	leadline_stop(leadline);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(connections_are_counted_once),
 		HARNESS_TEST(connections_without_requests),
+		HARNESS_TEST(first_requests_wait_for_connections),
 	};
 
 	return cmocka_run_group_tests_name("request_connections", tests, NULL, NULL);

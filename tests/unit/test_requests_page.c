@@ -321,6 +321,7 @@ static const struct request_record *make_record(uint64_t duration_ns, bool is_ca
 		.end_ns = 999 * SECOND,
 		.duration_ns = duration_ns,
 		.first_byte_ns = duration_ns / 2,
+		.connect_ns = 3 * MS,
 		.request_bytes = 77,
 		.response_bytes = 56789,
 		.pid = 71,
@@ -387,6 +388,7 @@ static void slow_ones_in_detail(void **state)
 	assert_string_equal(text(one, "local"), "127.0.0.1:80");
 	assert_true(number(one, "pid") == 71);
 	assert_true(number(one, "tid") == 73);
+	assert_true(number(one, "connect_seconds") == 0.003);
 	assert_true(number(one, "request_bytes") == 77);
 	assert_true(number(one, "response_bytes") == 56789);
 	assert_true(number(one, "retransmits") == 2);
@@ -467,7 +469,7 @@ static void the_slow_list(void **state)
 	assert_string_equal(
 		print(requests_print_slow, json, 0, 0),
 		"    20.0ms  12:16:39.000 200 server http shop.service/nginx[73]  GET /users/4711?a=\"b\"\n"
-		"            disk 18.0ms · on_cpu 1.20ms · outbound 800us (10.0.0.2:5432 postgresql 700us · [::1]:4711 100us) · run_queue 400us; first byte 10.0ms; request 77 B; response 56.8 kB; peer [::1]:50000, rtt 250us, 2 retransmits\n"
+		"            disk 18.0ms · on_cpu 1.20ms · outbound 800us (10.0.0.2:5432 postgresql 700us · [::1]:4711 100us) · run_queue 400us; connect 3.00ms before; first byte 10.0ms; request 77 B; response 56.8 kB; peer [::1]:50000, rtt 250us, 2 retransmits\n"
 		"    3.00ms  12:16:38.000 ok client postgresql cart-0/java  SELECT SELECT orders\n");
 	assert_int_equal(strlen(print(requests_print_slow, json, 1, 0)), 0);
 	json = json_loads("{\"slow\": []}", 0, NULL);

@@ -39,6 +39,7 @@ static const struct request_path path = {
 	.peer_port = 50000,
 	.retransmits = 5,
 	.rtt_us = 250,
+	.connect_ns = 3 * MS,
 };
 
 /* On that path, all of it unattributed. */
@@ -122,6 +123,7 @@ static void everything_is_told(void **state)
 	assert_int_equal(record->end_ns, NOW);
 	assert_int_equal(record->duration_ns, 20 * MS);
 	assert_int_equal(record->first_byte_ns, 10 * MS);
+	assert_int_equal(record->connect_ns, 3 * MS);
 	assert_int_equal(record->request_bytes, 77);
 	assert_int_equal(record->response_bytes, 1234);
 	assert_int_equal(record->pid, 71);
@@ -460,6 +462,7 @@ static void calls_of_decoders(void **state)
 	assert_int_equal(record->duration_ns, 20 * MS);
 	assert_int_equal(record->first_byte_ns, 5 * MS);
 	assert_int_equal(record->response_bytes, 77);
+	assert_int_equal(record->connect_ns, 0); /* not the first on its connection */
 	assert_int_equal(record->tid, 83);
 	assert_int_equal(record->n_waits, 1);
 	assert_string_equal(record->waits[0].reason, "outbound");
