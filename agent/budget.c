@@ -91,7 +91,7 @@ static double cost_at(const struct budget *budget, const struct kept_probe *prob
 	double ns;
 
 	if (plan.detached)
-		return 0;
+		return fmin(probe->terms.left, cost_at(budget, probe, 0));
 	ns = probe->rate * event_ns(&probe->terms, plan.shift) * ldexp(1, -(int)plan.halvings);
 	if (plan.halvings)
 		ns += probe->terms.toggle_ns * BUDGET_WINDOWS_PER_SECOND;

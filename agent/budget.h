@@ -32,6 +32,7 @@ struct budget_terms {
 	double record_ns; /* of recording it */
 	double pass_ns; /* of letting it pass */
 	double toggle_ns; /* taking the hooks away and bringing them back */
+	double left; /* share of the machine that it may take while it is given up */
 };
 
 /* What a probe saw since the last reading. */

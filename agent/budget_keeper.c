@@ -52,6 +52,11 @@ const struct metric_desc *const budget_metrics[] = {
 	&overhead_ratio, &overhead_seconds, &probe_overhead_ratio, &sampling_ratio, NULL,
 };
 
+static double recorded_ratio(const struct kept *kept)
+{
+	return kept->plan.detached ? kept->left : budget_plan_ratio(&kept->plan);
+}
+
 void budget_keeper_write_metrics(struct budget_keeper *keeper, struct metric_writer *writer)
 {
 	metric_write(writer, &overhead_ratio, ENTITY_NONE, NULL, budget_cost(keeper->budget));
@@ -63,17 +68,21 @@ void budget_keeper_write_metrics(struct budget_keeper *keeper, struct metric_wri
 		metric_write(writer, &probe_overhead_ratio, ENTITY_NONE, labels,
 			     budget_probe_cost(keeper->budget, i));
 		metric_write(writer, &sampling_ratio, ENTITY_NONE, labels,
-			     budget_plan_ratio(&keeper->kept[i].plan));
+			     recorded_ratio(&keeper->kept[i]));
 	}
 }
 
-static void describe_plan(const struct budget_plan *plan, char *out, size_t size)
+static void describe_plan(const struct kept *kept, const struct budget_plan *plan, char *out,
+			  size_t size)
 {
 	int used = 0;
 
 	out[0] = '\0';
 	if (plan->detached) {
-		snprintf(out, size, "nothing is recorded, to stay within the budget");
+		snprintf(out, size, "%s, to stay within the budget",
+			 economy_of(kept)->by_trap
+				 ? "only programs that make few calls are recorded"
+				 : "nothing is recorded");
 		return;
 	}
 	if (budget_plan_is_exact(plan))
@@ -94,7 +103,7 @@ const char *budget_keeper_note(const struct budget_keeper *keeper, const struct 
 	out[0] = '\0';
 	for (size_t i = 0; keeper && i < keeper->n; i++)
 		if (keeper->kept[i].probe == probe)
-			describe_plan(&keeper->kept[i].plan, out, size);
+			describe_plan(&keeper->kept[i], &keeper->kept[i].plan, out, size);
 	return out;
 }
 
@@ -104,7 +113,7 @@ static void tell(const struct budget_keeper *keeper, size_t i, const struct budg
 	double ratio = budget_plan_ratio(plan);
 	char text[160];
 
-	describe_plan(plan, text, sizeof(text));
+	describe_plan(kept, plan, text, sizeof(text));
 	if (ratio < budget_plan_ratio(&kept->plan))
 		log_warning("budget", "%s: %s; all of it would cost %.1f %% of the machine",
 			    name_of(kept), text, 100 * budget_full_cost(keeper->budget, i));
@@ -220,6 +229,7 @@ static void take_reading(struct budget_keeper *keeper, size_t i, double seconds,
 			.record_ns = kept->record_ns,
 			.pass_ns = budget_pass_ns(economy),
 			.toggle_ns = kept->toggle_ns,
+			.left = budget_left(keeper, kept),
 		},
 		.events = (double)(events - kept->events_before),
 		.attached_seconds = kept->is_windowed || kept->plan.detached
@@ -323,7 +333,8 @@ void budget_keeper_adopt(struct budget_keeper *keeper, const struct config *conf
 	struct probe *const *probes;
 	size_t n;
 
-	budget_set_limit(keeper->budget, config_number(config, "budget") / 100);
+	keeper->limit = config_number(config, "budget") / 100;
+	budget_set_limit(keeper->budget, keeper->limit);
 	probes = probe_set_probes(keeper->probes, &n);
 	for (size_t i = 0; i < n && keeper->n < BUDGET_MAX_PROBES; i++)
 		if (probe_lanes(probes[i]) && keep(keeper, probes[i])) {

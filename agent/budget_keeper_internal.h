@@ -36,6 +36,7 @@ struct kept {
 	uint64_t events_before; /* at the last reading */
 	uint64_t attached_since_ns,
 		attached_ns; /* since the last reading; the former is 0 while away */
+	double left; /* while it is given up: the share of its events that still come */
 	bool all_exact; /* since the last reading */
 	struct probe_runs runs; /* when calibration began */
 
@@ -71,6 +72,12 @@ struct budget_keeper {
 static inline const struct probe_economy *economy_of(const struct kept *kept)
 {
 	return &probe_description(kept->probe)->economy;
+}
+
+/* Share of the machine that a probe may take while it is given up, as some can choose among their events: an eighth of the limit. */
+static inline double budget_left(const struct budget_keeper *keeper, const struct kept *kept)
+{
+	return economy_of(kept)->by_trap ? keeper->limit / 8 : 0;
 }
 
 static inline double budget_pass_ns(const struct probe_economy *economy)

@@ -71,13 +71,20 @@ static void note_toggle(struct kept *kept, uint64_t began_ns)
 	kept->toggle_ns += 0.2 * (ns - kept->toggle_ns);
 }
 
-static void take_away(struct kept *kept)
+/* What a probe that was given up may still choose to have, in events a second. */
+static double chosen_events(const struct budget_keeper *keeper, const struct kept *kept)
+{
+	return budget_left(keeper, kept) * keeper->cpus * (double)NS_PER_S /
+	       budget_event_ns(kept, 0);
+}
+
+static void take_away(const struct budget_keeper *keeper, struct kept *kept)
 {
 	uint64_t began_ns = thread_cpu_ns();
 
 	budget_account_attached(kept, log_clock_ns());
 	kept->attached_since_ns = 0;
-	probe_pause(kept->probe);
+	kept->left = probe_pause(kept->probe, chosen_events(keeper, kept));
 	note_toggle(kept, began_ns);
 }
 
@@ -207,7 +214,7 @@ static void close_window(struct budget_keeper *keeper, struct kept *kept)
 {
 	double open_ns = (double)(log_clock_ns() - kept->opened_ns);
 
-	take_away(kept);
+	take_away(keeper, kept);
 	kept->is_open = false;
 	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++)
 		settle_lane(keeper, kept, cpu, open_ns);
@@ -257,7 +264,7 @@ void budget_turn_windows(void *context)
 static void begin_windows(struct budget_keeper *keeper, struct kept *kept)
 {
 	if (kept->attached_since_ns)
-		take_away(kept);
+		take_away(keeper, kept);
 	kept->is_windowed = true;
 	kept->n_windows = 0;
 	kept->is_open = false;
@@ -269,10 +276,10 @@ static void begin_windows(struct budget_keeper *keeper, struct kept *kept)
 	place_window(keeper, kept);
 }
 
-static void end_windows(struct kept *kept)
+static void end_windows(const struct budget_keeper *keeper, struct kept *kept)
 {
 	if (kept->is_open)
-		take_away(kept);
+		take_away(keeper, kept);
 	kept->is_windowed = kept->is_open = false;
 }
 
@@ -286,11 +293,11 @@ void budget_apply_plan(struct budget_keeper *keeper, struct kept *kept,
 		return;
 	}
 	if (kept->is_windowed)
-		end_windows(kept);
+		end_windows(keeper, kept);
 	set_lanes(keeper, kept, plan->shift);
 	kept->next_ns = log_clock_ns() + TURN_NS;
 	if (plan->detached && kept->attached_since_ns)
-		take_away(kept);
+		take_away(keeper, kept);
 	else if (!plan->detached && !kept->attached_since_ns)
 		bring_back(keeper, kept); /* failing that, with the next reading */
 }

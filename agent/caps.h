@@ -26,8 +26,7 @@ struct kernel_offers {
 			       kernel_enum_callback *callback, void *callback_context);
 	/* Can such programs be attached at all? Indexed by enum hook_kind. */
 	bool kind_works[HOOK_KINDS];
-	const char
-		*kind_why_not[HOOK_KINDS]; /* for people, where it does not; with the remedy */
+	const char *kind_why_not[HOOK_KINDS]; /* for people, where it does not; with the remedy */
 	bool hides_modules; /* the types of its modules may not be listed: that needs CAP_SYS_ADMIN */
 	/* hooks.avoid: kinds, targets and programs not to use, between commas and blanks; NULL: none */
 	const char *avoid;

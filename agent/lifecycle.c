@@ -56,7 +56,6 @@ static void tear_down(struct probe *probe)
 	probe->n_mappings = 0;
 	probe->stats = NULL;
 	probe->lanes = NULL;
-	probe->paused = false;
 	if (probe->skeleton && probe->desc->close)
 		probe->desc->close(probe);
 	probe->object = NULL;

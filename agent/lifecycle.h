@@ -72,9 +72,11 @@ size_t probe_hook_statuses(const struct probe *probe, const struct hook_status *
 /* Memory shared with the hooks, one for each possible CPU; NULL when the probe keeps none or does not run. */
 struct budget_lane *probe_lanes(struct probe *probe);
 bool probe_can_pause(const struct probe *probe); /* it has hot hooks */
-bool probe_is_paused(const struct probe *probe);
-/* Takes the hot hooks away, for probe_resume() to bring back; what is loaded and counted stays. */
-void probe_pause(struct probe *probe);
+/*
+ * Takes the hot hooks away, for probe_resume() to bring back; what is loaded and counted stays. Returns the share of events that
+ * still come, as the probe can choose hooks with no more than so many.
+ */
+double probe_pause(struct probe *probe, double events_per_second);
 int probe_resume(struct probe *probe); /* 0, or -errno with the hooks away as before */
 
 /* How often the programs of a probe have run and for how long, as the kernel counts while it is asked to. */

@@ -26,13 +26,8 @@ bool probe_can_pause(const struct probe *probe)
 	return (can || probe->desc->pause) && probe_is_running(probe);
 }
 
-bool probe_is_paused(const struct probe *probe)
-{
-	return probe->paused;
-}
-
 /* First to last: what begins an event stops before what ends it. */
-void probe_pause(struct probe *probe)
+double probe_pause(struct probe *probe, double events_per_second)
 {
 	for (size_t i = 0; i < probe->n_hooks; i++) {
 		if (!is_hot(probe, i))
@@ -40,9 +35,7 @@ void probe_pause(struct probe *probe)
 		bpf_link__destroy(probe->links[i]);
 		probe->links[i] = NULL;
 	}
-	if (probe->desc->pause)
-		probe->desc->pause(probe);
-	probe->paused = true;
+	return probe->desc->pause ? probe->desc->pause(probe, events_per_second) : 0;
 }
 
 /* Last to first: once an event's beginning is seen, so is its end. */
@@ -55,18 +48,11 @@ int probe_resume(struct probe *probe)
 			continue;
 		err = probe_attach_hook(probe, i);
 		if (err) {
-			probe_pause(probe);
+			probe_pause(probe, 0);
 			return err;
 		}
 	}
-	if (probe->desc->resume) {
-		int err = probe->desc->resume(probe);
-
-		if (err)
-			return err;
-	}
-	probe->paused = false;
-	return 0;
+	return probe->desc->resume ? probe->desc->resume(probe) : 0;
 }
 
 static struct probe_runs runs_of(const struct bpf_program *program)

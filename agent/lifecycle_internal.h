@@ -47,7 +47,6 @@ struct probe {
 	struct probe_loss losses[PROBE_MAX_LOSSES];
 	size_t n_losses;
 	bool loaded;
-	bool paused;
 	bool borrows_maps; /* the shared ones: counted with the entity table */
 };
 

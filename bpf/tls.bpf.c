@@ -51,6 +51,15 @@ struct {
 	__type(value, struct tls_counts);
 } tls_counts SEC(".maps");
 
+/* Calls of each entity: whose hooks cost most. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* set by the user side: max_entities */
+	__type(key, __u32);
+	__type(value, __u64);
+} tls_callers SEC(".maps");
+
 /* Whether this CPU's scratch is in use. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -80,6 +89,14 @@ static __always_inline void count_told(__u32 size)
 		return;
 	__sync_fetch_and_add(&counts->calls, 1);
 	__sync_fetch_and_add(&counts->bytes, size);
+}
+
+static __always_inline void count_caller(__u32 entity)
+{
+	__u64 *calls = bpf_map_lookup_elem(&tls_callers, &entity);
+
+	if (calls)
+		__sync_fetch_and_add(calls, 1);
 }
 
 /* ---- sessions and sockets ---- */
@@ -216,6 +233,7 @@ static __always_inline int enter(struct pt_regs *regs, enum tls_call does, bool 
 	}
 	if (task->entity == ENTITY_EXCLUDED || (task->tls_session && frame < task->tls_stack))
 		return 0;
+	count_caller(task->entity);
 	task->tls_session = function_argument(regs, 0);
 	task->tls_buffer = function_argument(regs, 1);
 	task->tls_count = is_counted ? function_argument(regs, 3) : 0;

@@ -69,7 +69,7 @@ struct probe_economy {
 	bool is_call; /* an event is a system call, of whatever kind: the agent can make some to see what they cost */
 	/* It samples connections, each in its turn, not events: see bpf/requests_sample.bpf.h. */
 	bool by_connection;
-	/* Its hooks are in user space, where each event is a trap; it can only be given up as a whole. */
+	/* Its hooks are in user space, where each event is a trap; what it has too many of it leaves out by programs. */
 	bool by_trap;
 	unsigned typical_ns; /* of a recorded event, where the kernel does not let us measure */
 	unsigned pass_ns; /* of one that is let pass; 0: as little as can be */
@@ -94,9 +94,12 @@ struct probe_desc {
 	/* An event from the ring `events`. Must accept any bytes: -EBADMSG for what it does not know, counted. */
 	int (*on_event)(struct probe *probe, const void *data, size_t size);
 	int (*collect)(struct probe *probe, struct metric_writer *writer);
-	/* For a while, as it costs too much: hooks that the probe has attached itself go away, and come back. 0 or -errno. */
-	void (*pause)(struct probe *probe);
-	int (*resume)(struct probe *probe);
+	/*
+	 * For a while, as it costs too much: hooks that the probe has attached itself go away, but for some of its choice on what makes
+	 * no more than so many events. Returns which share of the events they made is left.
+	 */
+	double (*pause)(struct probe *probe, double events_per_second);
+	int (*resume)(struct probe *probe); /* they come back. 0 or -errno */
 	/* This id is about to be given to another entity: clear what the probe keeps under it. No thread uses it. */
 	void (*forget_entity)(struct probe *probe, uint32_t entity);
 	void (*destroy)(

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The plain text of connections within TLS: finds the libraries (tls_libraries.h) and puts hooks on their calls. What these see is
- * told by the requests probe, on whose maps they live; here is only what of it was not. Loop thread only.
+ * The plain text of connections within TLS: finds the libraries (tls_libraries.h) and puts hooks on their calls, in all processes or,
+ * where that is wanted or all of it is too much, in chosen ones (tls_choice.h). What the hooks see is told by the requests probe,
+ * on whose maps they live; here is only what of it was not. Loop thread only.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 #include "probes/probe.h"
+#include "probes/tls_choice.h"
+#include "probes/tls_hooks.h"
 #include "probes/tls_libraries.h"
 #include "bpf/requests.h"
 #include "bpf/tls.h"
@@ -25,18 +28,27 @@ PROBE_SKELETON(tls)
 		},                                                                                 \
 	}
 
-#define CALL   "call"
-#define RETURN "return"
+#define PROCESSES_MAX  256 /* that hooks are put on one by one */
+#define ENDED_PER_TURN 4 /* whose hooks are taken away in one go: it takes the kernel a while */
+#define RATES_NS       500000000ULL /* older ones are not of now, those of less time are chance */
+#define COMM	       4 /* among an entity's labels */
 
 static const struct hook hooks[] = {
-	UPROBE(CALL, "tls_called"),
-	UPROBE(RETURN, "tls_returned"),
+	UPROBE(TLS_HOOK_CALL, "tls_called"),
+	UPROBE(TLS_HOOK_RETURN, "tls_returned"),
 	{ 0 },
 };
 
 static const struct metric_desc libraries_metric = {
 	.name = "leadline_tls_libraries",
 	.help = "Files of running processes that have the calls of a TLS library, and whether they are hooked",
+	.kind = METRIC_GAUGE,
+	.labels = { "library", "state" },
+};
+
+static const struct metric_desc processes_metric = {
+	.name = "leadline_tls_processes",
+	.help = "Processes that have the calls of a TLS library, and whether what they say within TLS is told: chosen ones only, where programs are named or all would be beyond the budget",
 	.kind = METRIC_GAUGE,
 	.labels = { "library", "state" },
 };
@@ -48,19 +60,43 @@ static const struct metric_desc bytes_metric = {
 	.labels = { "told", "reason" },
 };
 
-static const struct metric_desc *const metrics[] = { &libraries_metric, &bytes_metric, NULL };
+static const struct metric_desc *const metrics[] = { &libraries_metric, &processes_metric,
+						     &bytes_metric, NULL };
 
-/* On the calls of a file. */
-struct tls_hooks {
-	struct uprobes *calls, *returns;
+static const struct option_desc options[] = {
+	{
+		.key = "programs",
+		.type = OPTION_STRING,
+		.fallback = "",
+		.help = "names of the programs to look into, as patterns of a shell separated by commas (nginx,python3*); hooks are put on their processes a second after these have started. Empty: all programs, from their start on",
+	},
+	{ 0 },
+};
+
+enum tls_reach {
+	TLS_NOWHERE, /* not loaded yet */
+	TLS_EVERYWHERE,
+	TLS_CHOSEN,
 };
 
 struct tls_state {
 	struct tls_libraries *libraries;
 	struct requests_shared *shared;
 	const struct tls_counts *counts;
-	bool is_hooking; /* loaded, and within the budget */
 	bool may_hook;
+	enum tls_reach reach;
+
+	struct tls_choice choice;
+	double allowed; /* calls of chosen programs a second, all together; 0: as many as there are */
+	size_t n_processes; /* that are hooked one by one */
+	struct tls_hooks *ended; /* of processes that are gone */
+
+	/* calls of programs, by entity */
+	const uint64_t *calls;
+	uint64_t *calls_before; /* at rates_ns, when … */
+	uint64_t rates_ns;
+	struct tls_caller *callers; /* … this was made of them */
+	size_t n_callers;
 };
 
 static uint64_t clock_ns(void)
@@ -71,71 +107,39 @@ static uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* ---- hooks ---- */
+/* ---- hooks on files, in all processes ---- */
 
-static void detach(void *context, struct tls_library *library)
+static void library_gone(void *context, struct tls_library *library)
 {
-	struct tls_hooks *hooks_there = library->data;
-
 	(void)context;
-	if (!hooks_there)
-		return;
-	probe_detach_uprobes(hooks_there->calls);
-	probe_detach_uprobes(hooks_there->returns);
-	free(hooks_there);
+	tls_hooks_detach(library->data);
 	library->data = NULL;
 }
 
-static size_t places_of(const struct tls_library *library,
-			struct uprobe_place places[TLS_FUNCTIONS])
+static void set_libraries(const struct tls_state *state, enum tls_library_state from,
+			  enum tls_library_state to)
 {
-	size_t n = 0;
+	size_t n;
+	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
 
-	for (int i = 0; i < TLS_FUNCTIONS; i++)
-		if (library->offsets[i])
-			places[n++] = (struct uprobe_place){ library->offsets[i],
-							     tls_functions[i].cookie };
-	return n;
+	for (size_t i = 0; i < n; i++)
+		if (libraries[i].state == from)
+			libraries[i].state = to;
 }
 
-/* The returns first: a call that is seen to begin is seen to end. */
-static int attach(struct probe *probe, struct tls_library *library)
-{
-	struct tls_hooks *hooks_there = calloc(1, sizeof(*hooks_there));
-	struct uprobe_place places[TLS_FUNCTIONS];
-	char path[32];
-	struct uprobe_target target = {
-		.path = path,
-		.places = places,
-		.n = places_of(library, places),
-		.at_return = true,
-	};
-	int err;
-
-	if (!hooks_there)
-		return -ENOMEM;
-	library->data = hooks_there;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", library->fd);
-	err = probe_attach_uprobes(probe, RETURN, &target, &hooks_there->returns);
-	target.at_return = false;
-	if (!err)
-		err = probe_attach_uprobes(probe, CALL, &target, &hooks_there->calls);
-	if (err)
-		detach(NULL, library);
-	return err;
-}
-
-static void attach_found(struct probe *probe, const struct tls_state *state)
+static void hook_files(struct probe *probe, const struct tls_state *state)
 {
 	size_t n;
 	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
 
 	for (size_t i = 0; i < n; i++) {
+		struct tls_hooks *hooks_there = NULL;
 		int err;
 
 		if (libraries[i].state != TLS_LIBRARY_FOUND)
 			continue;
-		err = attach(probe, &libraries[i]);
+		err = tls_hooks_attach(probe, &libraries[i], 0, &hooks_there);
+		libraries[i].data = hooks_there;
 		libraries[i].state = err ? TLS_LIBRARY_FAILED : TLS_LIBRARY_HOOKED;
 		if (err)
 			probe_log(probe, PROBE_WARNING, "%s cannot be hooked: %s",
@@ -143,6 +147,150 @@ static void attach_found(struct probe *probe, const struct tls_state *state)
 		else
 			probe_log(probe, PROBE_INFO, "%s is hooked", libraries[i].name);
 	}
+}
+
+static void unhook_files(const struct tls_state *state)
+{
+	size_t n;
+	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
+
+	for (size_t i = 0; i < n; i++)
+		library_gone(NULL, &libraries[i]);
+	set_libraries(state, TLS_LIBRARY_HOOKED, TLS_LIBRARY_FOUND);
+}
+
+/* ---- hooks on chosen processes ---- */
+
+static bool is_chosen(const struct tls_state *state, const struct tls_process *process)
+{
+	return process->name[0] && tls_choice_allows(&state->choice, process->name) &&
+	       !tls_choice_leaves_out(&state->choice, process->name);
+}
+
+static void unhook_process(struct tls_state *state, struct tls_process *process)
+{
+	if (!process->data)
+		return;
+	tls_hooks_detach(process->data);
+	process->data = NULL;
+	state->n_processes--;
+}
+
+/* To be taken away little by little: nothing runs into them any more. */
+static void process_gone(void *context, struct tls_process *process)
+{
+	struct tls_state *state = context;
+
+	if (!process->data)
+		return;
+	tls_hooks_move(&state->ended, process->data);
+	process->data = NULL;
+	state->n_processes--;
+}
+
+static void hook_process(struct probe *probe, struct tls_state *state, struct tls_process *process)
+{
+	struct tls_hooks *hooks_there = NULL;
+
+	if (state->n_processes == PROCESSES_MAX)
+		return;
+	for (size_t i = 0; i < process->n_files; i++) {
+		const struct tls_library *library =
+			tls_libraries_find(state->libraries, &process->files[i]);
+		int err =
+			library ? tls_hooks_attach(probe, library, process->pid, &hooks_there) : 0;
+
+		if (err && err != -ESRCH) /* it has ended */
+			probe_log(probe, PROBE_WARNING,
+				  "%s of process %d, %s, cannot be hooked: %s", library->name,
+				  (int)process->pid, process->name, strerror(-err));
+	}
+	process->data = hooks_there;
+	state->n_processes += hooks_there != NULL;
+}
+
+static void choose_process(void *context, struct tls_process *process)
+{
+	struct probe *probe = context;
+	struct tls_state *state = probe_data(probe);
+
+	if (!is_chosen(state, process))
+		unhook_process(state, process);
+	else if (!process->data)
+		hook_process(probe, state, process);
+}
+
+static void hook_processes(struct probe *probe, const struct tls_state *state)
+{
+	tls_libraries_each_process(state->libraries, choose_process, probe);
+	set_libraries(state, TLS_LIBRARY_FOUND, TLS_LIBRARY_IN_PART);
+}
+
+static void drop_process(void *context, struct tls_process *process)
+{
+	unhook_process(context, process);
+}
+
+static void unhook_processes(struct tls_state *state)
+{
+	tls_libraries_each_process(state->libraries, drop_process, state);
+	set_libraries(state, TLS_LIBRARY_IN_PART, TLS_LIBRARY_FOUND);
+}
+
+/* ---- who makes how many calls ---- */
+
+static void take_rates(struct probe *probe, struct tls_state *state)
+{
+	uint64_t now_ns = clock_ns();
+	double seconds = (double)(now_ns - state->rates_ns) / 1e9;
+
+	state->n_callers = 0;
+	for (unsigned i = 0; i < probe_max_entities(probe); i++) {
+		uint64_t calls = __atomic_load_n(&state->calls[i], __ATOMIC_RELAXED);
+		struct tls_caller *caller = &state->callers[state->n_callers];
+
+		if (calls == state->calls_before[i])
+			continue;
+		snprintf(caller->name, sizeof(caller->name), "%s",
+			 probe_entity_labels(probe, i)[COMM]);
+		caller->calls = (double)(calls - state->calls_before[i]) / seconds;
+		state->calls_before[i] = calls;
+		state->n_callers++;
+	}
+	state->rates_ns = now_ns;
+}
+
+static void tls_forget_entity(struct probe *probe, uint32_t entity)
+{
+	const struct tls_state *state = probe_data(probe);
+
+	if (state->calls)
+		state->calls_before[entity] =
+			__atomic_load_n(&state->calls[entity], __ATOMIC_RELAXED);
+}
+
+/* What no plain text comes of any more is for the requests probe to tell as before. */
+static void leave_sockets(struct probe *probe, const struct tls_state *state, bool goes_on)
+{
+	__atomic_store_n(&state->shared->tls, goes_on, __ATOMIC_RELEASE);
+	probe_map_clear(probe, "tls_sockets");
+}
+
+/* Returns the share of calls that are left. */
+static double choose(struct probe *probe, struct tls_state *state)
+{
+	double left =
+		tls_choice_fit(&state->choice, state->callers, state->n_callers, state->allowed);
+
+	state->n_callers = 0; /* each reading is for one choice */
+	if (left == 1)
+		return left;
+	tls_libraries_each_process(state->libraries, choose_process, probe);
+	leave_sockets(probe, state, true);
+	probe_log(probe, PROBE_INFO,
+		  "%zu programs that make many calls are left out, %.1f %% of the calls remain",
+		  state->choice.n_left_out, 100 * left);
+	return left;
 }
 
 /* ---- life ---- */
@@ -161,7 +309,9 @@ static struct tls_state *state_of(struct probe *probe)
 		free(state);
 		return NULL;
 	}
-	tls_libraries_on_gone(state->libraries, detach, NULL);
+	tls_libraries_on_gone(state->libraries,
+			      &(struct tls_libraries_gone){ library_gone, process_gone, state });
+	tls_choice_begin(&state->choice, probe_option_string(probe, "programs"));
 	state->may_hook = probe_may_hook_user_space();
 	if (!state->may_hook)
 		probe_log(
@@ -173,27 +323,48 @@ static struct tls_state *state_of(struct probe *probe)
 
 static bool tls_watch(struct probe *probe)
 {
-	const struct tls_state *state = state_of(probe);
+	struct tls_state *state = state_of(probe);
 
-	if (!state || !state->may_hook || !tls_libraries_scan(state->libraries, clock_ns()))
+	if (!state || !state->may_hook)
 		return false;
-	if (state->is_hooking)
-		attach_found(probe, state);
+	tls_hooks_detach(tls_hooks_take(&state->ended, ENDED_PER_TURN));
+	if (state->reach != TLS_NOWHERE)
+		take_rates(probe, state);
+	if (state->reach == TLS_CHOSEN && state->allowed > 0)
+		choose(probe, state);
+	if (!tls_libraries_scan(state->libraries, clock_ns()) && state->reach != TLS_CHOSEN)
+		return false;
+	if (state->reach == TLS_CHOSEN)
+		hook_processes(probe, state);
+	else if (state->reach == TLS_EVERYWHERE)
+		hook_files(probe, state);
 	return true;
 }
 
 static int tls_configure(struct probe *probe)
 {
-	if (!state_of(probe))
+	struct tls_state *state = state_of(probe);
+	unsigned entities = probe_max_entities(probe);
+	int err;
+
+	if (!state)
 		return -ENOMEM;
-	return probe_lent_settings(probe, &tls_skeleton(probe)->rodata->settings,
-				   sizeof(tls_skeleton(probe)->rodata->settings));
+	if (!state->callers) {
+		state->calls_before = calloc(entities, sizeof(*state->calls_before));
+		state->callers = calloc(entities, sizeof(*state->callers));
+	}
+	if (!state->calls_before || !state->callers)
+		return -ENOMEM;
+	err = probe_map_size(probe, "tls_callers", entities);
+	return err ? err
+		   : probe_lent_settings(probe, &tls_skeleton(probe)->rodata->settings,
+					 sizeof(tls_skeleton(probe)->rodata->settings));
 }
 
 /* They go into all processes that use a library: none may die of that. */
 static int check_return_hooks(struct probe *probe)
 {
-	int err = probe_check_return_hooks(probe, RETURN);
+	int err = probe_check_return_hooks(probe, TLS_HOOK_RETURN);
 
 	if (err == -EOPNOTSUPP)
 		probe_log(
@@ -210,7 +381,8 @@ static int tls_prepare(struct probe *probe)
 	if (!state->shared)
 		return -errno;
 	state->counts = probe_rows(probe, "tls_counts");
-	return state->counts ? check_return_hooks(probe) : -errno;
+	state->calls = state->counts ? probe_rows(probe, "tls_callers") : NULL;
+	return state->calls ? check_return_hooks(probe) : -errno;
 }
 
 static int tls_start(struct probe *probe)
@@ -218,42 +390,38 @@ static int tls_start(struct probe *probe)
 	struct tls_state *state = probe_data(probe);
 
 	__atomic_store_n(&state->shared->tls, 1, __ATOMIC_RELEASE);
-	state->is_hooking = true;
-	attach_found(probe, state);
+	state->rates_ns = clock_ns();
+	state->reach = *state->choice.patterns ? TLS_CHOSEN : TLS_EVERYWHERE;
+	if (state->reach == TLS_CHOSEN)
+		hook_processes(probe, state);
+	else
+		hook_files(probe, state);
 	return 0;
 }
 
-/* What no plain text comes of any more is for the requests probe to tell as before. */
-static void leave_sockets(struct probe *probe, const struct tls_state *state)
-{
-	__atomic_store_n(&state->shared->tls, 0, __ATOMIC_RELEASE);
-	probe_map_clear(probe, "tls_sockets");
-}
-
-static void tls_pause(struct probe *probe)
+static double tls_pause(struct probe *probe, double calls_per_second)
 {
 	struct tls_state *state = probe_data(probe);
-	size_t n;
-	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
+	double left;
 
-	state->is_hooking = false;
-	leave_sockets(probe, state); /* first: to detach takes some 0.1 s */
-	for (size_t i = 0; i < n; i++) {
-		detach(NULL, &libraries[i]);
-		if (libraries[i].state == TLS_LIBRARY_HOOKED)
-			libraries[i].state = TLS_LIBRARY_GIVEN_UP;
-	}
+	if (clock_ns() - state->rates_ns > RATES_NS)
+		take_rates(probe, state);
+	unhook_files(state);
+	state->reach = TLS_CHOSEN;
+	state->allowed = calls_per_second;
+	left = choose(probe, state);
+	hook_processes(probe, state);
+	return left;
 }
 
 static int tls_resume(struct probe *probe)
 {
-	const struct tls_state *state = probe_data(probe);
-	size_t n;
-	struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
+	struct tls_state *state = probe_data(probe);
 
-	for (size_t i = 0; i < n; i++)
-		if (libraries[i].state == TLS_LIBRARY_GIVEN_UP)
-			libraries[i].state = TLS_LIBRARY_FOUND;
+	unhook_processes(state);
+	leave_sockets(probe, state, false);
+	tls_choice_begin(&state->choice, state->choice.patterns);
+	state->allowed = 0;
 	return tls_start(probe);
 }
 
@@ -262,8 +430,8 @@ static void write_libraries(const struct tls_state *state, struct metric_writer 
 	static const char *const states[] = {
 		[TLS_LIBRARY_FOUND] = "found",
 		[TLS_LIBRARY_HOOKED] = "hooked",
+		[TLS_LIBRARY_IN_PART] = "in_part",
 		[TLS_LIBRARY_FAILED] = "failed",
-		[TLS_LIBRARY_GIVEN_UP] = "given_up",
 	};
 	size_t n;
 	const struct tls_library *libraries = tls_libraries_known(state->libraries, &n);
@@ -272,6 +440,40 @@ static void write_libraries(const struct tls_state *state, struct metric_writer 
 		metric_write(writer, &libraries_metric, ENTITY_NONE,
 			     (const char *const[]){ libraries[i].name, states[libraries[i].state] },
 			     1);
+}
+
+static const char *state_of_process(const struct tls_state *state,
+				    const struct tls_process *process)
+{
+	if (process->data || state->reach == TLS_EVERYWHERE)
+		return "told";
+	if (!tls_choice_allows(&state->choice, process->name))
+		return "not_named";
+	if (tls_choice_leaves_out(&state->choice, process->name))
+		return "left_out";
+	return "not_yet"; /* or there is no room for more */
+}
+
+struct process_writer {
+	const struct tls_state *state;
+	struct metric_writer *writer;
+};
+
+/* Those of one library and state add up. */
+static void write_process(void *context, struct tls_process *process)
+{
+	const struct process_writer *to = context;
+
+	for (size_t i = 0; i < process->n_files; i++) {
+		const struct tls_library *library =
+			tls_libraries_find(to->state->libraries, &process->files[i]);
+
+		if (library)
+			metric_write(to->writer, &processes_metric, ENTITY_NONE,
+				     (const char *const[]){ library->name,
+							    state_of_process(to->state, process) },
+				     1);
+	}
 }
 
 static void write_bytes(const struct tls_counts *counts, struct metric_writer *writer)
@@ -295,7 +497,13 @@ static int tls_collect(struct probe *probe, struct metric_writer *writer)
 	const struct tls_state *state = probe_data(probe);
 
 	write_libraries(state, writer);
+	tls_libraries_each_process(state->libraries, write_process,
+				   &(struct process_writer){ state, writer });
 	write_bytes(state->counts, writer);
+	probe_report_memory(
+		probe, tls_libraries_bytes(state->libraries) +
+			       probe_max_entities(probe) *
+				       (sizeof(*state->callers) + sizeof(*state->calls_before)));
 	probe_report_events(probe, __atomic_load_n(&state->counts->calls, __ATOMIC_RELAXED));
 	return 0;
 }
@@ -305,8 +513,11 @@ static void tls_destroy(struct probe *probe)
 	struct tls_state *state = probe_data(probe);
 
 	if (state->counts)
-		leave_sockets(probe, state);
+		leave_sockets(probe, state, false);
 	tls_libraries_free(state->libraries);
+	tls_hooks_detach(state->ended);
+	free(state->calls_before);
+	free(state->callers);
 	free(state);
 }
 
@@ -317,10 +528,12 @@ const struct probe_desc probe_tls = {
 	.close = tls_close,
 	.hooks = hooks,
 	.metrics = metrics,
+	.options = options,
 	.configure = tls_configure,
 	.prepare = tls_prepare,
 	.start = tls_start,
 	.collect = tls_collect,
+	.forget_entity = tls_forget_entity,
 	.destroy = tls_destroy,
 	.pause = tls_pause,
 	.resume = tls_resume,

@@ -21,9 +21,11 @@
 #define MOUNTINFO_MAX  (1 << 20)
 /* Read of files in one go, at most and about; of the rest of a process's files when it is looked at again. */
 #define SCAN_BYTES (256U << 20)
+#define ALLOCATION                                                                                 \
+	32 /* bytes: what an element takes beside itself, its place in the table included */
 
 struct process {
-	pid_t pid;
+	struct tls_process shown;
 	uint64_t next_ns, gap_ns;
 	uint32_t turn; /* of the last scan that saw it */
 	UT_hash_handle hh;
@@ -45,8 +47,7 @@ struct tls_libraries {
 	size_t n_known;
 	uint32_t turn;
 	uint64_t bytes_left; /* of SCAN_BYTES */
-	void (*gone)(void *context, struct tls_library *library);
-	void *context;
+	struct tls_libraries_gone gone;
 	struct tls_libraries_counts counts;
 };
 
@@ -120,16 +121,24 @@ static bool is_same(const struct tls_file *a, const struct tls_file *b)
 	return a->device == b->device && a->inode == b->inode;
 }
 
-/* Seen again; false for one not known. */
+struct tls_library *tls_libraries_find(struct tls_libraries *libraries, const struct tls_file *file)
+{
+	for (size_t i = 0; i < libraries->n_known; i++)
+		if (is_same(&libraries->known[i].file, file))
+			return &libraries->known[i];
+	return NULL;
+}
+
+/* Seen again; false for one that was not looked into. */
 static bool recall(struct tls_libraries *libraries, const struct tls_file *file, uint64_t now_ns)
 {
+	struct tls_library *library = tls_libraries_find(libraries, file);
 	struct examined *examined;
 
-	for (size_t i = 0; i < libraries->n_known; i++)
-		if (is_same(&libraries->known[i].file, file)) {
-			libraries->known[i].seen_ns = now_ns;
-			return true;
-		}
+	if (library) {
+		library->seen_ns = now_ns;
+		return true;
+	}
 	HASH_FIND(hh, libraries->examined, file, sizeof(*file), examined);
 	if (examined)
 		examined->seen_ns = now_ns;
@@ -163,8 +172,8 @@ static void forget_library(struct tls_libraries *libraries, size_t i)
 {
 	struct tls_library *library = &libraries->known[i];
 
-	if (libraries->gone)
-		libraries->gone(libraries->context, library);
+	if (libraries->gone.library)
+		libraries->gone.library(libraries->gone.context, library);
 	close(library->fd);
 	*library = libraries->known[--libraries->n_known];
 }
@@ -226,9 +235,36 @@ static void expire(struct tls_libraries *libraries, uint64_t now_ns)
 
 /* ---- processes ---- */
 
-/* Returns false for a thread of the kernel's, or what has just ended: it has no program. */
-static bool look_at(struct tls_libraries *libraries, pid_t pid, uint64_t now_ns)
+static void read_name(const struct tls_libraries *libraries, struct tls_process *process)
 {
+	char path[64];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%d/comm", libraries->proc, (int)process->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, process->name, sizeof(process->name) - 1);
+		close(fd);
+	}
+	process->name[n > 0 ? n : 0] = '\0';
+	process->name[strcspn(process->name, "\n")] = '\0';
+}
+
+static void note_file(struct tls_libraries *libraries, struct tls_process *process,
+		      const struct tls_file *file)
+{
+	for (size_t i = 0; i < process->n_files; i++)
+		if (is_same(&process->files[i], file))
+			return; /* it is mapped in pieces */
+	if (process->n_files < TLS_PROCESS_FILES && tls_libraries_find(libraries, file))
+		process->files[process->n_files++] = *file;
+}
+
+/* Returns false for a thread of the kernel's, or what has just ended: it has no program. */
+static bool look_at(struct tls_libraries *libraries, struct tls_process *process, uint64_t now_ns)
+{
+	const pid_t pid = process->pid;
 	char path[64], program[4096], line[4096 + 128];
 	size_t program_length;
 	ssize_t n;
@@ -242,6 +278,8 @@ static bool look_at(struct tls_libraries *libraries, pid_t pid, uint64_t now_ns)
 	snprintf(path, sizeof(path), "%s/%d/maps", libraries->proc, (int)pid);
 	file = fopen(path, "re");
 	libraries->counts.processes++;
+	read_name(libraries, process);
+	process->n_files = 0;
 	for (int i = 0; file && i < MAX_LINES && fgets(line, sizeof(line), file); i++) {
 		struct tls_mapping mapping;
 		bool is_program;
@@ -253,11 +291,12 @@ static bool look_at(struct tls_libraries *libraries, pid_t pid, uint64_t now_ns)
 			     !memcmp(mapping.path, program, program_length);
 		if (!is_program && !tls_library_is_named(mapping.path, mapping.path_length))
 			continue;
-		if (recall(libraries, &mapping.file, now_ns))
-			continue;
-		if (!libraries->bytes_left)
-			break;
-		examine(libraries, pid, &mapping, now_ns);
+		if (!recall(libraries, &mapping.file, now_ns)) {
+			if (!libraries->bytes_left)
+				break;
+			examine(libraries, pid, &mapping, now_ns);
+		}
+		note_file(libraries, process, &mapping.file);
 	}
 	if (file)
 		fclose(file);
@@ -274,10 +313,10 @@ static struct process *find_process(struct tls_libraries *libraries, pid_t pid, 
 	process = calloc(1, sizeof(*process));
 	if (!process)
 		return NULL;
-	process->pid = pid;
+	process->shown.pid = pid;
 	process->next_ns = now_ns;
 	process->gap_ns = FIRST_GAP_NS;
-	HASH_ADD(hh, libraries->processes, pid, sizeof(process->pid), process);
+	HASH_ADD(hh, libraries->processes, shown.pid, sizeof(process->shown.pid), process);
 	if (HASH_TOOK(process))
 		return process;
 	free(process);
@@ -287,6 +326,8 @@ static struct process *find_process(struct tls_libraries *libraries, pid_t pid, 
 static void forget_process(struct tls_libraries *libraries, struct process *process)
 {
 	HASH_DEL(libraries->processes, process);
+	if (libraries->gone.process)
+		libraries->gone.process(libraries->gone.context, &process->shown);
 	free(process);
 }
 
@@ -318,7 +359,7 @@ bool tls_libraries_scan(struct tls_libraries *libraries, uint64_t now_ns)
 		if (process->next_ns > now_ns || n == SCAN_PROCESSES || !libraries->bytes_left ||
 		    pid == libraries->own_pid)
 			continue;
-		n += look_at(libraries, pid, now_ns);
+		n += look_at(libraries, &process->shown, now_ns);
 		process->next_ns = now_ns + process->gap_ns;
 		if (process->gap_ns < LAST_GAP_NS)
 			process->gap_ns *= 2;
@@ -353,20 +394,29 @@ void tls_libraries_free(struct tls_libraries *libraries)
 
 	if (!libraries)
 		return;
-	while (libraries->n_known)
-		forget_library(libraries, libraries->n_known - 1);
 	HASH_ITER(hh, libraries->processes, process, next_process)
 	forget_process(libraries, process);
+	while (libraries->n_known)
+		forget_library(libraries, libraries->n_known - 1);
 	HASH_ITER(hh, libraries->examined, examined, next_examined)
 	forget_examined(libraries, examined);
 	free(libraries);
 }
 
-void tls_libraries_on_gone(struct tls_libraries *libraries,
-			   void (*gone)(void *context, struct tls_library *library), void *context)
+void tls_libraries_on_gone(struct tls_libraries *libraries, const struct tls_libraries_gone *gone)
 {
-	libraries->gone = gone;
-	libraries->context = context;
+	libraries->gone = *gone;
+}
+
+void tls_libraries_each_process(struct tls_libraries *libraries,
+				void (*call)(void *context, struct tls_process *process),
+				void *context)
+{
+	struct process *process, *next;
+
+	HASH_ITER(hh, libraries->processes, process, next)
+	if (process->shown.n_files)
+		call(context, &process->shown);
 }
 
 struct tls_library *tls_libraries_known(struct tls_libraries *libraries, size_t *ret_n)
@@ -378,4 +428,11 @@ struct tls_library *tls_libraries_known(struct tls_libraries *libraries, size_t 
 const struct tls_libraries_counts *tls_libraries_counts(const struct tls_libraries *libraries)
 {
 	return &libraries->counts;
+}
+
+size_t tls_libraries_bytes(const struct tls_libraries *libraries)
+{
+	return sizeof(*libraries) +
+	       HASH_COUNT(libraries->processes) * (sizeof(struct process) + ALLOCATION) +
+	       HASH_COUNT(libraries->examined) * (sizeof(struct examined) + ALLOCATION);
 }

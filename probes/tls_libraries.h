@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which files of running processes have the calls of a TLS library: libssl and libgnutls by their names, as mapped, and programs
+ * Which files of running processes have the calls of a TLS library, and which processes have such files: libssl and libgnutls by their names, as mapped, and programs
  * that have one of these in themselves. Files are told apart by what they are on disk, so one library of many
  * containers is one, whatever path it has in each. Loop thread only.
  *
@@ -22,9 +22,9 @@
 
 enum tls_library_state {
 	TLS_LIBRARY_FOUND, /* nothing has been done about it */
-	TLS_LIBRARY_HOOKED,
+	TLS_LIBRARY_HOOKED, /* in all processes */
+	TLS_LIBRARY_IN_PART, /* in chosen ones */
 	TLS_LIBRARY_FAILED, /* it cannot be hooked */
-	TLS_LIBRARY_GIVEN_UP, /* hooks on it cost too much */
 };
 
 struct tls_library {
@@ -37,6 +37,18 @@ struct tls_library {
 	void *data; /* … this */
 };
 
+/* A process that has such files mapped, as last looked at. */
+#define TLS_PROCESS_NAME 16
+#define TLS_PROCESS_FILES                                                                          \
+	4 /* beyond, they are told where all processes are, not where this one is chosen */
+struct tls_process {
+	pid_t pid;
+	char name[TLS_PROCESS_NAME]; /* of its program; "" when it has just ended */
+	struct tls_file files[TLS_PROCESS_FILES];
+	size_t n_files;
+	void *data; /* the caller's */
+};
+
 struct tls_libraries;
 
 /* `proc`: where processes are found, "/proc". NULL: no memory. */
@@ -46,12 +58,26 @@ void tls_libraries_free(struct tls_libraries *libraries);
 
 /* Looks at processes whose turn it is. Returns whether there are libraries that nothing has been done about. */
 bool tls_libraries_scan(struct tls_libraries *libraries, uint64_t now_ns);
-/* Called with each library that is forgotten, as no process has had it for some minutes. */
-void tls_libraries_on_gone(struct tls_libraries *libraries,
-			   void (*gone)(void *context, struct tls_library *library), void *context);
+/* Called with each library that is forgotten, as no process has had it for some minutes, and each process that has ended. */
+struct tls_libraries_gone {
+	void (*library)(void *context, struct tls_library *library);
+	void (*process)(void *context, struct tls_process *process);
+	void *context;
+};
+void tls_libraries_on_gone(struct tls_libraries *libraries, const struct tls_libraries_gone *gone);
 
 /* All that are known; n of them. */
 struct tls_library *tls_libraries_known(struct tls_libraries *libraries, size_t *ret_n);
+
+struct tls_library *tls_libraries_find(struct tls_libraries *libraries,
+				       const struct tls_file *file); /* NULL: not known */
+/* Calls back with each process that has one of them. */
+void tls_libraries_each_process(struct tls_libraries *libraries,
+				void (*call)(void *context, struct tls_process *process),
+				void *context);
+
+/* Memory that it takes now. */
+size_t tls_libraries_bytes(const struct tls_libraries *libraries);
 
 struct tls_libraries_counts {
 	uint64_t processes; /* looked at so far */

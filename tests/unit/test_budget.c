@@ -148,6 +148,36 @@ static void only_the_least_valuable_is_given_up(void **state)
 	budget_free(budget);
 }
 
+/* Traps that are given up but for what may take half of the limit, and switches that take 0.6 of it. */
+static void what_is_left_of_one_is_not_others_to_take(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+	const struct budget_terms traps = {
+		.value = 1, .can_pause = true, .no_windows = true, .dispatch_ns = 5000
+	};
+	double left[] = { 0, 0.005 };
+
+	for (int i = 0; i < 2; i++) {
+		budget_reset(budget, CALLS);
+		budget_reset(budget, SWITCHES);
+		for (int second = 0; second < 5; second++) {
+			struct budget_reading readings[PROBES] = {
+				[CALLS] = { traps, 100000, 1 },
+				[SWITCHES] = { terms[SWITCHES], 0.006 * CPUS * 1e9 / 175, 1 },
+			};
+
+			readings[CALLS].terms.left = left[i];
+			if (budget_plan(budget, CALLS)->detached)
+				readings[CALLS] =
+					(struct budget_reading){ .terms = readings[CALLS].terms };
+			budget_read(budget, 1, 0, readings);
+		}
+		assert_true(budget_plan(budget, CALLS)->detached);
+		assert_int_equal(is_exact(budget, SWITCHES), left[i] == 0);
+	}
+	budget_free(budget);
+}
+
 static void what_was_given_up_is_looked_at_again(void **state)
 {
 	struct budget *budget = budget_of(0.0002);
@@ -317,6 +347,7 @@ int main(void)
 		cmocka_unit_test(a_storm_is_held_to_the_limit),
 		cmocka_unit_test(the_costliest_gives_way_first),
 		cmocka_unit_test(only_the_least_valuable_is_given_up),
+		cmocka_unit_test(what_is_left_of_one_is_not_others_to_take),
 		cmocka_unit_test(what_was_given_up_is_looked_at_again),
 		cmocka_unit_test(it_recovers_after_the_storm),
 		cmocka_unit_test(it_does_not_flap),

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include "probes/tls_choice.h"
 #include "probes/tls_libraries.h"
 #include "probes/tls_mappings.h"
 #include "probes/tls_symbols.h"
@@ -323,6 +324,7 @@ static const char *make_proc(int pid, const char *mountinfo)
 		 major(status.st_dev), minor(status.st_dev), (unsigned long)status.st_ino, program,
 		 major(status.st_dev), minor(status.st_dev), (unsigned long)status.st_ino, program);
 	write_file(path, "maps", line);
+	write_file(path, "comm", "some program\n");
 	snprintf(line, sizeof(line), "1 0 %u:%u / / rw - %s /dev/x rw\n", major(status.st_dev),
 		 minor(status.st_dev), mountinfo);
 	write_file(path, "mountinfo", line);
@@ -339,6 +341,17 @@ static void note_gone(void *context, struct tls_library *library)
 	++*(int *)context;
 }
 
+static void note_ended(void *context, struct tls_process *process)
+{
+	*(int *)context += 100;
+	assert_null(process->data);
+}
+
+static void note_process(void *context, struct tls_process *process)
+{
+	*(struct tls_process *)context = *process;
+}
+
 #define SECOND 1000000000ULL
 
 static void a_program_is_found_once_and_forgotten(void **state)
@@ -346,17 +359,26 @@ static void a_program_is_found_once_and_forgotten(void **state)
 	const char *proc = make_proc(4194000, "ext4");
 	struct tls_libraries *libraries = tls_libraries_new(proc);
 	const struct tls_libraries_counts *counts = tls_libraries_counts(libraries);
+	struct tls_process process = { 0 };
 	struct tls_library *known;
 	int gone = 0;
 	size_t n;
 
-	tls_libraries_on_gone(libraries, note_gone, &gone);
+	tls_libraries_on_gone(libraries, &(struct tls_libraries_gone){ .library = note_gone,
+								       .process = note_ended,
+								       .context = &gone });
 	assert_true(tls_libraries_scan(libraries, SECOND));
 	known = tls_libraries_known(libraries, &n);
 	assert_int_equal(n, 1);
 	assert_string_equal(known->name, "test_tls");
 	assert_true(known->offsets[number_of("SSL_read")] > 0);
 	assert_int_equal(counts->processes, 1);
+	/* and the process, whose two mappings are of one file */
+	tls_libraries_each_process(libraries, note_process, &process);
+	assert_int_equal(process.pid, 4194000);
+	assert_string_equal(process.name, "some program");
+	assert_int_equal(process.n_files, 1);
+	assert_ptr_equal(tls_libraries_find(libraries, &process.files[0]), known);
 	known->state = TLS_LIBRARY_HOOKED;
 	/* again after one second, then two, four … */
 	for (int i = 1; i <= 15; i++)
@@ -368,13 +390,13 @@ static void a_program_is_found_once_and_forgotten(void **state)
 	/* the process has ended */
 	shell("rm -r %s/4194000", proc);
 	tls_libraries_scan(libraries, 17 * SECOND);
-	assert_int_equal(gone, 0);
+	assert_int_equal(gone, 100);
 	tls_libraries_scan(libraries, 300 * SECOND);
-	assert_int_equal(gone, 1);
+	assert_int_equal(gone, 101);
 	tls_libraries_known(libraries, &n);
 	assert_int_equal(n, 0);
 	tls_libraries_free(libraries);
-	assert_int_equal(gone, 1);
+	assert_int_equal(gone, 101);
 	(void)state;
 }
 
@@ -431,6 +453,88 @@ static void large_files_wait_for_the_next_look(void **state)
 	(void)state;
 }
 
+/* ---- the choice ---- */
+
+static void programs_are_allowed_by_patterns(void **state)
+{
+	static const struct {
+		const char *patterns, *name;
+		bool is_allowed;
+	} cases[] = {
+		{ "", "nginx", true },
+		{ " , ", "nginx", true },
+		{ "nginx", "nginx", true },
+		{ "nginx", "nginx2", false },
+		{ "curl, python3*,redis", "python3.11", true },
+		{ "curl, python3*,redis", "redis", true },
+		{ "curl, python3*,redis", "python2", false },
+		{ "[", "[", true }, /* as fnmatch(3) has it */
+		{ "a-pattern-that-is-longer-than-any-name-of-a-program-can-ever-be-in-linux*", "a",
+		  false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct tls_choice choice;
+
+		tls_choice_begin(&choice, cases[i].patterns);
+		assert_int_equal(tls_choice_allows(&choice, cases[i].name), cases[i].is_allowed);
+		assert_false(tls_choice_leaves_out(&choice, cases[i].name));
+	}
+	(void)state;
+}
+
+static void those_with_the_most_calls_are_left_out(void **state)
+{
+	struct tls_caller callers[] = {
+		{ "few", 10 }, { "many", 700 }, { "some", 100 }, { "many", 600 }, { "more", 500 },
+	};
+	struct tls_choice choice;
+
+	tls_choice_begin(&choice, "");
+	assert_float_equal(tls_choice_fit(&choice, callers, 5, 200), 110. / 1910, 1e-9);
+	assert_true(tls_choice_leaves_out(&choice, "many"));
+	assert_true(tls_choice_leaves_out(&choice, "more"));
+	assert_false(tls_choice_leaves_out(&choice, "some"));
+	assert_false(tls_choice_leaves_out(&choice, "few"));
+	assert_false(tls_choice_leaves_out(&choice, "new"));
+	/* those that are left make more than before */
+	assert_float_equal(tls_choice_fit(&choice,
+					  (struct tls_caller[]){ { "few", 50 }, { "some", 250 } },
+					  2, 200),
+			   50. / 300, 1e-9);
+	assert_true(tls_choice_leaves_out(&choice, "some"));
+	/* calls from before they were */
+	assert_float_equal(tls_choice_fit(&choice,
+					  (struct tls_caller[]){ { "few", 50 }, { "some", 250 } },
+					  2, 200),
+			   1, 0);
+	/* nothing to be done, nothing at all */
+	assert_float_equal(tls_choice_fit(&choice, (struct tls_caller[]){ { "few", 200 } }, 1, 200),
+			   1, 0);
+	assert_float_equal(tls_choice_fit(&choice, NULL, 0, 200), 1, 0);
+	assert_false(tls_choice_leaves_out(&choice, "few"));
+	assert_int_equal(choice.n_left_out, 3);
+	(void)state;
+}
+
+static void more_than_can_be_named_are_all(void **state)
+{
+	struct tls_caller callers[2 * TLS_CHOICE_LEFT_OUT];
+	struct tls_choice choice;
+
+	for (int i = 0; i < 2 * TLS_CHOICE_LEFT_OUT; i++) {
+		snprintf(callers[i].name, sizeof(callers[i].name), "program %d", i);
+		callers[i].calls = 1000;
+	}
+	tls_choice_begin(&choice, "");
+	assert_float_equal(tls_choice_fit(&choice, callers, 2 * TLS_CHOICE_LEFT_OUT, 1), 0, 0);
+	assert_true(tls_choice_leaves_out(&choice, "program 1"));
+	assert_true(tls_choice_leaves_out(&choice, "another"));
+	tls_choice_begin(&choice, "");
+	assert_false(tls_choice_leaves_out(&choice, "another"));
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -444,6 +548,9 @@ int main(void)
 		HARNESS_TEST(a_program_is_found_once_and_forgotten),
 		HARNESS_TEST(files_that_may_stall_are_not_opened),
 		HARNESS_TEST(large_files_wait_for_the_next_look),
+		cmocka_unit_test(programs_are_allowed_by_patterns),
+		cmocka_unit_test(those_with_the_most_calls_are_left_out),
+		cmocka_unit_test(more_than_can_be_named_are_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
