@@ -92,6 +92,20 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *nod
 }
 
 /*
+ * A pointer of another type, to be read only; free of cost. From 6.2 (a35b9af4ec2c).
+ */
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+/*
+ * The same pointer, for following pointers in what it points to. For each of these, were it a trusted one, the verifier
+ * would look through all types of the kernel for whether to trust the next: a millisecond of the start.
+ */
+#define READ_ONLY(type, pointer)                                                                   \
+	(bpf_rdonly_cast                                                                           \
+		 ? (struct type *)bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(struct type))   \
+		 : (pointer))
+
+/*
  * Whether a task that leaves the CPU runnable does so since its group has used up its quota. From 6.18 tasks are
  * throttled one by one (e1fad12dcb66), before that their whole queue was.
  */
@@ -101,7 +115,7 @@ static __always_inline bool task_is_throttled(struct task_struct *task)
 		return task->throttled;
 	if (bpf_core_field_exists(task->se.cfs_rq) &&
 	    bpf_core_field_exists(task->se.cfs_rq->throttle_count))
-		return task->se.cfs_rq->throttle_count > 0;
+		return READ_ONLY(task_struct, task)->se.cfs_rq->throttle_count > 0;
 	return false;
 }
 
@@ -112,7 +126,7 @@ static __always_inline bool task_is_throttled(struct task_struct *task)
 static __always_inline __u64 queue_throttled_ns(struct task_struct *task)
 {
 	if (bpf_core_field_exists(task->se.cfs_rq->throttled_clock_self_time))
-		return task->se.cfs_rq->throttled_clock_self_time;
+		return READ_ONLY(task_struct, task)->se.cfs_rq->throttled_clock_self_time;
 	return bpf_ktime_get_ns();
 }
 
@@ -148,20 +162,6 @@ static __always_inline __u64 queued_of_sleeper(__s64 off_cpu_ns, __u64 queued_ns
 		return 0;
 	return queued_ns < (__u64)rest_ns ? queued_ns : (__u64)rest_ns;
 }
-
-/*
- * A pointer of another type, to be read only; free of cost. From 6.2 (a35b9af4ec2c).
- */
-extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
-
-/*
- * The same pointer, for following pointers in what it points to. For each of these, were it a trusted one, the verifier
- * would look through all types of the kernel for whether to trust the next: a millisecond of the start.
- */
-#define READ_ONLY(type, pointer)                                                                   \
-	(bpf_rdonly_cast                                                                           \
-		 ? (struct type *)bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(struct type))   \
-		 : (pointer))
 
 static __always_inline bool task_uses_io_uring(struct task_struct *task)
 {

@@ -30,7 +30,7 @@
 /* The open file under a descriptor, NULL when there is none. */
 static __always_inline struct file *file_of(struct task_struct *task, unsigned long fd)
 {
-	struct files_struct *files = task->files;
+	struct files_struct *files = READ_ONLY(task_struct, task)->files;
 	struct fdtable *table;
 	struct file *file = NULL;
 	struct file **slots;
