@@ -106,27 +106,36 @@ static int select_hooks(struct probe *probe)
 	return 0;
 }
 
+static int choose_program(struct probe *probe, const char *name, enum hook_kind kind)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(probe->object, name);
+
+	if (!program)
+		return fail(probe, -ENOENT, "its object has no program %s", name);
+	bpf_program__set_autoload(program, true);
+	if (kind == HOOK_UPROBE_MULTI)
+		uprobes_prepare_multi(program);
+	return 0;
+}
+
 /* Loads only what was chosen: a program for an absent tracepoint would make the whole object fail. */
 static int choose_programs(struct probe *probe)
 {
 	struct bpf_program *program;
+	int err = 0;
 
 	bpf_object__for_each_program (program, probe->object)
 		bpf_program__set_autoload(program, false);
-	for (size_t i = 0; i < probe->n_hooks; i++) {
+	for (size_t i = 0; i < probe->n_hooks && !err; i++) {
 		const struct hook_alternative *alternative = probe->hooks[i].choice.alternative;
 
 		if (!alternative)
 			continue;
-		program = bpf_object__find_program_by_name(probe->object, alternative->program);
-		if (!program)
-			return fail(probe, -ENOENT, "its object has no program %s",
-				    alternative->program);
-		bpf_program__set_autoload(program, true);
-		if (alternative->kind == HOOK_UPROBE_MULTI)
-			uprobes_prepare_multi(program);
+		err = choose_program(probe, alternative->program, alternative->kind);
+		if (!err && alternative->tail)
+			err = choose_program(probe, alternative->tail, alternative->kind);
 	}
-	return 0;
+	return err;
 }
 
 /* libbpf puts the object's name before those of variables' maps, and finds them without it. */
@@ -213,6 +222,26 @@ static int handle_event(void *context, void *data, size_t size)
 	if (!probe->desc->on_event || probe->desc->on_event(probe, data, size))
 		probe->malformed_events++;
 	return 0; /* anything else would stop the ring */
+}
+
+static int set_tails(struct probe *probe)
+{
+	int map = bpf_object__find_map_fd_by_name(probe->object, "tail_calls");
+
+	for (size_t i = 0; i < probe->n_hooks; i++) {
+		const struct hook_alternative *alternative = probe->hooks[i].choice.alternative;
+		const __u32 only = 0;
+		int program;
+
+		if (!alternative || !alternative->tail)
+			continue;
+		program = bpf_program__fd(
+			bpf_object__find_program_by_name(probe->object, alternative->tail));
+		if (bpf_map_update_elem(map, &only, &program, BPF_ANY))
+			return fail(probe, -errno, "%s cannot be called: %s", alternative->tail,
+				    strerror(errno));
+	}
+	return 0;
 }
 
 static int prepare_maps(struct probe *probe)
@@ -309,6 +338,8 @@ int probe_load(struct probe *probe)
 				probe, err, "the kernel refuses its programs: %s%s", strerror(-err),
 				err == -EPERM ? " (needs CAP_BPF and CAP_PERFMON, or root)" : "");
 		err = prepare_maps(probe);
+		if (!err)
+			err = set_tails(probe);
 		if (err)
 			return err;
 	}

@@ -118,37 +118,38 @@ static __always_inline void waited_for(struct sock *sk, const struct connection 
  * Of a connection that was there before us, that it is TLS is told by a thread that is in a call of a library. Returns whether
  * what this call moves is told as plain text.
  */
-static __always_inline bool moved_within_tls(struct connection *connection, __u32 size,
-					     const struct call_data *data)
+__noinline int requests_within_tls(struct connection *connection, struct work *work, __u32 size,
+				   __u32 how)
 {
+	if (!connection || !work)
+		return 0;
 	if (!connection->encrypted) {
 		struct task_state *task = task_state_of(bpf_get_current_task_btf());
-		struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 
-		if (!task || !task->tls_session || !work)
-			return false;
-		open_call(work, data->sk, size, data->how);
+		if (!task || !task->tls_session)
+			return 0;
+		open_call(work, size, how);
 		if (!tls_begins_record(work, size))
-			return false;
+			return 0;
 		ignore(connection);
 		connection->encrypted = 1;
 	}
-	return tls_socket_moved(data->sk, socket_clock_ns(data->sk), true) != TLS_BY_RECORDS;
+	return tls_socket_moved(work, true) != TLS_BY_RECORDS;
 }
 
 static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 {
-	const struct call_data data = { .sk = sk, .how = how };
 	const bool is_send = how & CALL_SENDS;
+	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 	struct connection *connection;
-	struct work *work;
 	struct budget_lane *lane;
 	__u32 weight;
 	bool is_new = false, in_body = false, tcp = is_tcp(sk);
-	__u8 is_lost = LOST_NOT;
 
+	if (!work)
+		return;
 	if (!tcp && !is_unix_stream(sk)) {
-		datagram_moved(sk, size, is_send, how);
+		datagram_moved(sk, work, size, how);
 		return;
 	}
 	lane = budget_count();
@@ -159,9 +160,13 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 			return;
 		is_new = true;
 	}
+	work->sk = (__u64)sk;
 	if (shared.tls && connection->midway && connection->role > ROLE_CLIENT &&
-	    connection->role != ROLE_STREAM && moved_within_tls(connection, size, &data))
-		return;
+	    connection->role != ROLE_STREAM) {
+		work->now_ns = socket_clock_ns(sk);
+		if (requests_within_tls(connection, work, size, how))
+			return;
+	}
 	weight = sample_weight(lane, sk);
 	if (!weight && sample_leaves(connection)) {
 		if (connection->serves_too && !is_send && is_asking(connection))
@@ -173,22 +178,16 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 		if (tcp)
 			connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
 	}
+	work->weight = weight;
 	if (tcp && connection->role != ROLE_IGNORED)
-		find_unseen(sk, connection, size, is_send, weight);
+		find_unseen(sk, connection, work, is_send ? 0 : size);
 	in_body = !is_send && connection->request.phase == HTTP1_BODY;
-	if (connection->role < ROLE_IGNORED) {
-		work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-		if (!work)
-			return;
+	if (connection->role != ROLE_IGNORED)
 		work->now_ns = socket_clock_ns(sk);
-		work->sk = (__u64)sk;
-		work->weight = weight;
-		is_lost = http1_moved(connection, work, size, is_send, &data);
-	}
+	if (connection->role != ROLE_STREAM)
+		requests_take_call(connection, work, size, how);
 	if (connection->role == ROLE_STREAM)
-		stream_moved(connection, size, is_send, &data);
-	else
-		count_call(connection, size, weight, is_lost);
+		stream_moved(sk, connection, work, size, how);
 	if (connection->serves_too && is_end_of_wait(connection, is_send, is_new, in_body))
 		waited_for(sk, connection);
 }
@@ -197,37 +196,48 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 static __always_inline void read_over(struct sock *sk)
 {
 	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 
-	if (connection && connection->role != ROLE_IGNORED && connection->turn != TURN_OVER)
-		find_unseen(sk, connection, 0, true, connection->weight);
+	if (!connection || !work || connection->role == ROLE_IGNORED ||
+	    connection->turn == TURN_OVER)
+		return;
+	work->sk = (__u64)sk;
+	work->weight = connection->weight;
+	find_unseen(sk, connection, work, 0);
 }
 
-/* The same of what went over it within TLS. */
-static __always_inline void plain_text_over(struct sock *sk, enum response_end how)
+/* What went over a socket within TLS. */
+__noinline int requests_plain_text_over(const __u64 *sk, enum response_end how)
 {
-	struct tls_connection *tls = tls_connection_of(sk);
-	__u64 key = (__u64)sk;
+	struct tls_connection *tls;
+	__u64 key;
 
+	if (!sk)
+		return 0;
+	key = *sk;
+	tls = tls_connection_of(key);
 	if (!tls)
-		return;
+		return 0;
 	if (tls->connection.role == ROLE_STREAM && how == CLOSED)
-		stream_over(&tls->stream, &tls->connection);
-	http1_over(&tls->connection, sk, how);
+		streams_over(&tls->stream, &tls->connection);
+	requests_over(&tls->connection, &key, how);
 	if (how == CLOSED)
 		bpf_map_delete_elem(&tls_sockets, &key);
+	return 0;
 }
 
 static __always_inline void response_over(struct sock *sk, enum response_end how)
 {
 	struct connection *connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	const __u64 address = (__u64)sk;
 
 	if (!connection)
 		return;
 	if (connection->role == ROLE_STREAM || connection->encrypted)
-		plain_text_over(sk, how);
+		requests_plain_text_over(&address, how);
 	if (connection->role == ROLE_STREAM && how == CLOSED)
-		stream_over(bpf_sk_storage_get(&streams, sk, NULL, 0), connection);
-	http1_over(connection, sk, how);
+		streams_over(bpf_sk_storage_get(&streams, sk, NULL, 0), connection);
+	requests_over(connection, &address, how);
 }
 
 /* Of a connection that moves no bytes: at its end. */
@@ -266,35 +276,68 @@ static __always_inline void nothing_moved(struct sock *sk, int ret)
 	}
 }
 
-static __always_inline void sent(struct sock *sk, int ret)
+/* how: enum call_how, several. */
+static __always_inline void moved(struct sock *sk, int ret, __u32 how)
 {
-	if (ret > 0)
-		data_moved(sk, ret, CALL_READABLE | CALL_SENDS);
+	if (how & CALL_LEAVES)
+		step_vector(sk, ret);
+	else if (ret > 0)
+		data_moved(sk, ret, how);
 	else
 		nothing_moved(sk, ret);
 }
 
-static __always_inline void received(struct sock *sk, int ret, int flags)
+#define HOW_SENT (CALL_READABLE | CALL_SENDS)
+
+static __always_inline __u32 how_received(int flags)
 {
 	if (flags & (MSG_OOB | MSG_PEEK | MSG_ERRQUEUE))
-		step_vector(sk, ret);
-	else if (ret > 0)
-		data_moved(sk, ret, flags & MSG_TRUNC ? 0 : CALL_READABLE);
-	else
-		nothing_moved(sk, ret);
+		return CALL_LEAVES;
+	return flags & MSG_TRUNC ? 0 : CALL_READABLE;
+}
+
+/*
+ * The two hooks end in one program, which is their larger part: the verifier goes through it once, half of the time that this
+ * object takes to load. The agent puts it there; a program can be called so from where it could be attached.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} tail_calls SEC(".maps");
+
+static __always_inline void end_in_moved(void *ctx, __u32 how)
+{
+	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+
+	if (!work)
+		return;
+	work->how = how;
+	bpf_tail_call(ctx, &tail_calls, 0);
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(requests_send, struct sock *sk, int ret)
 {
-	sent(sk, ret);
+	end_in_moved(ctx, HOW_SENT);
 	return 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(requests_recv, struct sock *sk, int ret, int flags)
 {
-	received(sk, ret, flags);
+	end_in_moved(ctx, how_received(flags));
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(requests_moved, struct sock *sk, int ret)
+{
+	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+
+	if (work)
+		moved(sk, ret, work->how);
 	return 0;
 }
 
@@ -302,7 +345,7 @@ int BPF_PROG(requests_recv, struct sock *sk, int ret, int flags)
 SEC("fexit/tcp_sendmsg")
 int BPF_PROG(requests_send_fexit, struct sock *sk, struct msghdr *msg, size_t size, int ret)
 {
-	sent(sk, ret);
+	moved(sk, ret, HOW_SENT);
 	return 0;
 }
 
@@ -313,7 +356,7 @@ SEC("fexit/tcp_sendpage")
 int BPF_PROG(requests_sendpage, struct sock *sk, void *page, int offset, size_t size, int flags,
 	     int ret)
 {
-	sent(sk, ret);
+	moved(sk, ret, HOW_SENT);
 	return 0;
 }
 
@@ -343,7 +386,7 @@ static __noinline __u64 recvmsg_result(__u64 *ctx)
 SEC("fexit/tcp_recvmsg")
 int requests_recv_fexit(__u64 *ctx)
 {
-	received((struct sock *)ctx[0], recvmsg_result(ctx), recvmsg_flags(ctx));
+	moved((struct sock *)ctx[0], recvmsg_result(ctx), how_received(recvmsg_flags(ctx)));
 	return 0;
 }
 
@@ -479,7 +522,7 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	}
 	stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
-	if (stream && !(stream->protocol == PREFIX_TLS && tls_is_told(sk)))
+	if (stream && !(stream->protocol == PREFIX_TLS && tls_is_told((__u64)sk)))
 		stream_pass(stream, connection);
 	return 0;
 }

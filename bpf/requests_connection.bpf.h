@@ -13,9 +13,10 @@
 #include "lib/http1.h"
 #include "lib/task.bpf.h"
 #include "requests_rows.bpf.h"
+#include "slow_requests.h"
 
 #define PENDING_MAX	16 /* power of two; 8 bits count them */
-#define CONNECTION_LINE 96 /* bytes kept of a request line; a multiple of 8 */
+#define CONNECTION_LINE SLOW_REQUEST_LINE /* bytes kept of a request line; a multiple of 8 */
 
 /* How often to look for the start of a request before taking a connection for something else. */
 #define ATTEMPTS_NEW	     2
@@ -57,7 +58,6 @@ struct connection {
 	__u32 row; /* … and its row */
 	__u32 row_generation;
 	__u32 entity;
-	__u32 slot; /* see forget_path() */
 	__u32 read_seq; /* number of the first byte that was not read when we looked last */
 	__u16 entity_epoch; /* when that was found */
 	/* Calls yet to look at before the connection is ignored; 0 once a response started. */
@@ -93,11 +93,18 @@ struct {
 	__type(value, struct connection);
 } connections SEC(".maps");
 
+/* Hooks on calls of TLS libraries define it before they include this file. */
+#ifndef CALLS_ARE_PLAIN
+#define CALLS_ARE_PLAIN false
+#endif
+
 /* Scratch of one hook run. */
 struct work {
 	struct http1_view view;
 	__u64 now_ns;
 	__u64 sk; /* address of the socket; not to be followed */
+	__u32 how; /* enum call_how, several: from a hook to the program it ends in */
+	__u64 plain; /* address of what a TLS library takes or gives, all in one piece */
 	__u32 is_response;
 	/* of a call that is not HTTP/1's */
 	__u32 found; /* what it tells the connection to speak: prefix_classify() */
@@ -107,8 +114,6 @@ struct work {
 	__u32 has_account; /* where the time went that it answers: in the scratch of its event */
 	/* of one that is HTTP/1's */
 	__u32 weight; /* for how many a request stands that starts in it; 0: it is not to be looked at */
-	__u64 request_bytes; /* of the request that ends with it, where it is slow */
-	__u64 response_bytes;
 };
 
 struct {
@@ -118,21 +123,20 @@ struct {
 	__type(value, struct work);
 } works SEC(".maps");
 
-/* Where the bytes of a call are: of a socket call, where its registers say. */
-struct call_data {
-	struct sock *sk;
-	__u64 plain; /* address of what a TLS library takes or gives, all in one piece */
-	__u32 how; /* enum call_how */
-	bool is_plain; /* `plain` is to be looked at, not `sk` */
-};
-
-static __always_inline void open_data(struct http1_view *view, __u32 size,
-				      const struct call_data *data)
+/* Where the bytes of a call on work->sk are: of a socket call, where its registers say. how: enum call_how. */
+__noinline int requests_open_call(struct work *work, __u32 size, __u32 how)
 {
-	if (data->is_plain)
-		http1_open(view, size, data->plain, size, 0, 0);
+	if (work)
+		http1_open_call(&work->view, work->sk, size, how);
+	return 0;
+}
+
+static __always_inline void open_call(struct work *work, __u32 size, __u32 how)
+{
+	if (CALLS_ARE_PLAIN)
+		http1_open(&work->view, size, work->plain, size, 0, 0);
 	else
-		http1_open_call(view, data->sk, size, data->how);
+		requests_open_call(work, size, how);
 }
 
 static __always_inline void ignore(struct connection *connection)

@@ -32,111 +32,64 @@ static __always_inline __u32 row_of(struct connection *connection, const struct 
 	return connection->row;
 }
 
-/*
- * The same number, but to the verifier any number: it follows each of the many paths to a slot, and would
- * follow each on to the end of the program.
- */
-static __always_inline __u32 forget_path(struct connection *connection, __u32 slot)
-{
-	volatile __u32 *memory = &connection->slot;
-
-	*memory = slot;
-	return *memory;
-}
-
-static __always_inline bool is_slow(const struct connection *connection, __u64 duration_ns)
-{
-	__u64 slow_ns = shared.slow_ns[connection->role == REQUESTS_CLIENT];
-
-	return slow_ns && duration_ns >= slow_ns;
-}
-
-/* Where its time went, of the request that `pending` told of, the oldest. */
-static __always_inline void explain(const struct connection *connection, __u64 pending,
-				    __u64 duration_ns, enum requests_outcome outcome,
-				    __u64 request_bytes, __u64 response_bytes)
-{
-	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	struct ending ending = {
-		.start_ns = pending >> 4,
-		.end_ns = (pending >> 4) + duration_ns,
-		.outcome = outcome,
-		.method = pending & 15,
-		.is_slow = is_slow(connection, duration_ns),
-		.has_ledger = has_ledger(connection->role),
-		.has_target =
-			connection->has_line && connection->line_of == (__u8)(connection->head - 1),
-	};
-
-	if (!work || (!ending.is_slow && !ending.has_ledger))
-		return;
-	if (connection->response_started && connection->first_byte_ns > ending.start_ns)
-		ending.first_byte_ns = connection->first_byte_ns - ending.start_ns;
-	work->request_bytes = request_bytes;
-	work->response_bytes = response_bytes;
-	requests_explain(connection, &ending, work->sk);
-}
-
-/* Takes the oldest pending request off and records it. */
-static __always_inline void finish(struct connection *connection, __u64 end_ns,
-				   enum requests_outcome outcome)
+/* Takes the oldest pending request of a socket off and records it. */
+__noinline int requests_finish(struct connection *connection, __u64 sk, __u64 end_ns,
+			       enum requests_outcome outcome)
 {
 	struct requests_key key = {};
 	struct requests_row *row;
-	__u64 pending, start_ns, duration_ns, first_byte_ns;
-	/* Of several requests in flight, the first to end has the bytes of those that came meanwhile. */
-	__u64 request_bytes = http1_take_bytes(&connection->request);
-	__u64 response_bytes = http1_take_bytes(&connection->response);
+	struct ending ending;
+	__u64 start_ns, first_byte_ns;
 	__u32 index, slot;
 
+	if (!connection)
+		return 0;
+	/* Of several requests in flight, the first to end has the bytes of those that came meanwhile. */
+	ending.request_bytes = http1_take_bytes(&connection->request);
+	ending.response_bytes = http1_take_bytes(&connection->response);
+	ending.outcome = outcome;
 	if (connection->head == connection->tail) {
 		if (connection->untracked)
 			connection->untracked--;
 		connection->response_started = 0;
-		return;
+		return 0;
 	}
-	pending = connection->pending[connection->head & (PENDING_MAX - 1)];
+	ending.pending = connection->pending[connection->head & (PENDING_MAX - 1)];
 	connection->head++;
-	start_ns = pending >> 4;
+	start_ns = ending.pending >> 4;
 
 	key.entity = connection->entity;
 	key.role = connection->role;
-	key.method = pending & 15;
+	key.method = ending.pending & 15;
 	key.outcome = outcome;
 	key.is_encrypted = connection->encrypted;
 	if (outcome != REQUESTS_NO_RESPONSE)
 		key.status = connection->response.status;
 	index = row_of(connection, &key);
 	if (index >= settings.rows)
-		return;
+		return 0;
 	index += lane_of_this_cpu() * settings.rows;
 	row = bpf_map_lookup_elem(&rows, &index);
 	if (!row)
-		return;
-	duration_ns = end_ns > start_ns ? end_ns - start_ns : 0;
-	slot = forget_path(connection, hist3_slot(duration_ns));
-	record_duration(row, duration_ns, slot, connection->weight);
-	record_bytes(row, request_bytes, response_bytes, connection->weight);
+		return 0;
+	ending.duration_ns = end_ns > start_ns ? end_ns - start_ns : 0;
+	slot = requests_fine_slot(ending.duration_ns);
+	record_duration(row, ending.duration_ns, slot, connection->weight);
+	record_bytes(row, ending.request_bytes, ending.response_bytes, connection->weight);
 	if (connection->response_started) {
 		first_byte_ns = connection->first_byte_ns > start_ns
 					? connection->first_byte_ns - start_ns
 					: 0;
-		if (first_byte_ns == duration_ns && slot) /* one call for all of it, as often */
+		/* One call for all of it, as often. */
+		if (first_byte_ns == ending.duration_ns && slot)
 			slot = requests_coarse_slot(slot);
 		else
-			slot = forget_path(connection, hist_slot(first_byte_ns));
+			slot = requests_slot(first_byte_ns);
 		record_first_byte(row, first_byte_ns, slot, connection->weight);
 	}
-	explain(connection, pending, duration_ns, outcome, request_bytes, response_bytes);
+	if (has_ledger(connection->role) || is_slow(connection, ending.duration_ns))
+		requests_explain(connection, sk, &ending);
 	connection->response_started = 0;
-}
-
-/* The same for the rarer places. */
-__noinline int requests_finish(struct connection *connection, __u64 end_ns,
-			       enum requests_outcome outcome)
-{
-	if (connection)
-		finish(connection, end_ns, outcome);
 	return 0;
 }
 
@@ -146,14 +99,14 @@ __noinline int requests_finish(struct connection *connection, __u64 end_ns,
  * Framing was lost in the midst of a response, now something says that it is over: it ended with the last
  * bytes seen.
  */
-static __always_inline void finish_lost_response(struct connection *connection)
+static __always_inline void finish_lost_response(struct connection *connection, __u64 sk)
 {
 	connection->response_lost = 0;
 	/* Joined midway: what could not be framed was the end of a response to a request not seen. */
 	if (connection->attempts_left > ATTEMPTS_NEW)
 		return;
 	if (connection->head != connection->tail && connection->response_started) {
-		requests_finish(connection, connection->last_ns, REQUESTS_COMPLETE);
+		requests_finish(connection, sk, connection->last_ns, REQUESTS_COMPLETE);
 		return;
 	}
 	count_lost(REQUESTS_LOST_RESPONSE);
@@ -210,7 +163,7 @@ static __always_inline int request_started(struct connection *connection, struct
 		}
 	}
 	if (connection->response_lost && n == 1 && !connection->untracked) {
-		finish_lost_response(connection);
+		finish_lost_response(connection, work->sk);
 		connection->response.phase = HTTP1_START;
 		n = 0;
 	}
@@ -241,7 +194,7 @@ static __always_inline int request_started(struct connection *connection, struct
 	if (connection->early) {
 		connection->early = 0;
 		connection->response_started = 1;
-		requests_finish(connection, connection->last_ns, REQUESTS_COMPLETE);
+		requests_finish(connection, work->sk, connection->last_ns, REQUESTS_COMPLETE);
 	}
 	return 0;
 }
@@ -259,7 +212,7 @@ static __always_inline void expect_response(struct connection *connection)
 static __always_inline void response_started(struct connection *connection, struct work *work)
 {
 	if (connection->response_lost)
-		finish_lost_response(connection);
+		finish_lost_response(connection, work->sk);
 	connection->first_byte_ns = connection->response.began_ns ?: work->now_ns;
 	connection->response.began_ns = 0;
 	connection->response_started = 1;
@@ -269,7 +222,7 @@ static __always_inline void response_started(struct connection *connection, stru
 static __always_inline void response_ended(struct connection *connection, struct work *work)
 {
 	if (connection->head != connection->tail || connection->untracked) {
-		finish(connection, work->now_ns, REQUESTS_COMPLETE);
+		requests_finish(connection, work->sk, work->now_ns, REQUESTS_COMPLETE);
 		return;
 	}
 	connection->response_started = 0;
@@ -282,30 +235,47 @@ static __always_inline void response_ended(struct connection *connection, struct
 	}
 }
 
-static __always_inline int framing_lost(struct connection *connection, struct work *work,
-					bool unreadable)
+/* Of the direction of this call. */
+static __always_inline struct http1_stream *direction_of(struct connection *connection,
+							 const struct work *work)
+{
+	return work->is_response ? &connection->response : &connection->request;
+}
+
+/* Notes why it is not known any more where in a message the bytes are. */
+static __always_inline void lose(struct connection *connection, const struct work *work,
+				 enum connection_lost why)
 {
 	__u8 *is_lost = work->is_response ? &connection->response_lost : &connection->request_lost;
 
-	/* no telling what of it is whose */
-	(work->is_response ? &connection->response : &connection->request)->bytes = 0;
-	if (connection->role == ROLE_UNDECIDED) {
-		connection->request.phase = HTTP1_START;
-		if (unreadable)
-			join_midway(connection);
-		else if (find_protocol(connection, work))
-			return 1;
-		if (connection->attempts_left && --connection->attempts_left == 0)
-			ignore(connection);
-		return 1;
+	direction_of(connection, work)->bytes = 0; /* no telling what of it is whose */
+	if (*is_lost)
+		return;
+	*is_lost = why;
+	count_lost(REQUESTS_LOST_FRAMING);
+	if (why == LOST_UNREADABLE)
+		count_loss(LOSS_UNREADABLE);
+}
+
+/* The call is no HTTP/1; of a connection of which nothing is known yet, it may tell what it is instead. */
+__noinline int requests_framing_lost(struct connection *connection, struct work *work,
+				     enum connection_lost why)
+{
+	if (!connection || !work)
+		return 0;
+	if (connection->role != ROLE_UNDECIDED) {
+		lose(connection, work, why);
+		return 0;
 	}
-	if (!*is_lost) {
-		*is_lost = unreadable ? LOST_UNREADABLE : LOST_MALFORMED;
-		count_lost(REQUESTS_LOST_FRAMING);
-		if (unreadable)
-			count_loss(LOSS_UNREADABLE);
-	}
-	return 1;
+	connection->request.phase = HTTP1_START;
+	connection->request.bytes = 0;
+	if (why == LOST_UNREADABLE)
+		join_midway(connection);
+	else if (find_protocol(connection, work))
+		return 0;
+	if (connection->attempts_left && --connection->attempts_left == 0)
+		ignore(connection);
+	return 0;
 }
 
 /* Returns 1 when the rest of the call's data is not to be looked at. */
@@ -319,8 +289,11 @@ __noinline int requests_met(struct connection *connection, struct work *work, __
 		else if (request_started(connection, work))
 			return 1;
 	}
-	if (events & (HTTP1_BROKEN | HTTP1_UNREADABLE))
-		return framing_lost(connection, work, events & HTTP1_UNREADABLE);
+	if (events & (HTTP1_BROKEN | HTTP1_UNREADABLE)) {
+		requests_framing_lost(connection, work,
+				      events & HTTP1_UNREADABLE ? LOST_UNREADABLE : LOST_MALFORMED);
+		return 1;
+	}
 	if (!work->is_response)
 		return 0;
 	if (events & HTTP1_INTERIM)
@@ -388,15 +361,42 @@ static __always_inline bool walk_through(struct walk *walk)
 	return walk->is_over;
 }
 
+/* The bytes of a call on a connection that is no stream. is_lost: an enum connection_lost. */
+static __always_inline void count_call(const struct connection *connection, __u32 size,
+				       __u32 weight, __u8 is_lost)
+{
+	enum requests_protocol protocol = PROTOCOL_UNKNOWN;
+	__u32 times = weight;
+
+	if (connection->role > ROLE_CLIENT) {
+		if (CALLS_ARE_PLAIN)
+			return; /* the records around it are counted */
+		times = weight ?: 1;
+	} else if (!is_lost || connection->turn == TURN_BEGAN) {
+		protocol = PROTOCOL_HTTP;
+	} else if (is_lost == LOST_UNREADABLE) {
+		protocol = PROTOCOL_HTTP_UNREAD;
+	} else {
+		protocol = PROTOCOL_HTTP_UNPARSED;
+	}
+	count_bytes(connection->entity, protocol, (__u64)size * times);
+}
+
+static __always_inline __u8 lost_of(const struct connection *connection, const struct work *work)
+{
+	return work->is_response ? connection->response_lost : connection->request_lost;
+}
+
 /*
  * Takes a call on a connection that speaks HTTP/1, or may. Returns whether it could not be framed: an enum connection_lost.
  */
-static __always_inline __u8 http1_moved(struct connection *connection, struct work *work,
-					__u32 size, bool is_send, const struct call_data *data)
+static __always_inline __u8 frame_call(struct connection *connection, struct work *work, __u32 size,
+				       __u32 how)
 {
+	const bool is_send = how & CALL_SENDS;
 	struct http1_stream *stream;
 	struct walk walk;
-	__u8 is_lost = LOST_NOT;
+	__u8 is_lost;
 
 	if (connection->role == ROLE_UNDECIDED) {
 		__u8 role = is_send ? ROLE_CLIENT : ROLE_SERVER;
@@ -408,15 +408,10 @@ static __always_inline __u8 http1_moved(struct connection *connection, struct wo
 	} else {
 		work->is_response = is_send == (connection->role == ROLE_SERVER);
 	}
-	if (work->is_response) {
-		if (connection->turn == TURN_BEGAN)
-			return LOST_NOT; /* to a request that was not seen */
-		stream = &connection->response;
-		is_lost = connection->response_lost;
-	} else {
-		stream = &connection->request;
-		is_lost = connection->request_lost;
-	}
+	if (work->is_response && connection->turn == TURN_BEGAN)
+		return LOST_NOT; /* to a request that was not seen */
+	stream = direction_of(connection, work);
+	is_lost = lost_of(connection, work);
 	/* Where framing was lost, the next message is looked for at the start of each call. */
 	if (is_lost) {
 		stream->n_carried = 0;
@@ -428,11 +423,11 @@ static __always_inline __u8 http1_moved(struct connection *connection, struct wo
 
 	if (stream->phase == HTTP1_BODY && stream->left > size) {
 		stream->left -= size;
-		if (!data->is_plain)
-			step_vector(data->sk, size);
+		if (!CALLS_ARE_PLAIN)
+			vector_step(&work->sk, size);
 		return is_lost;
 	}
-	open_data(&work->view, size, data);
+	open_call(work, size, how);
 	if (stream->n_carried) {
 		http1_bring(&work->view, stream->carried, stream->n_carried);
 		stream->n_carried = 0;
@@ -441,15 +436,11 @@ static __always_inline __u8 http1_moved(struct connection *connection, struct wo
 		expect_response(connection);
 	walk = (struct walk){ .connection = connection, .stream = stream, .work = work };
 	if (!walk_through(&walk))
-		framing_lost(connection, work, false);
+		requests_framing_lost(connection, work, LOST_MALFORMED);
 
-	if (work->is_response) {
-		is_lost = connection->response_lost;
-		if (is_lost || stream->phase == HTTP1_UNTIL_CLOSE)
-			connection->last_ns = work->now_ns;
-	} else {
-		is_lost = connection->request_lost;
-	}
+	is_lost = lost_of(connection, work);
+	if (work->is_response && (is_lost || stream->phase == HTTP1_UNTIL_CLOSE))
+		connection->last_ns = work->now_ns;
 	if (is_lost)
 		stream->phase = HTTP1_LOST;
 	else if (!stream->began_ns && (stream->phase == HTTP1_REQUEST_LINE ||
@@ -458,19 +449,19 @@ static __always_inline __u8 http1_moved(struct connection *connection, struct wo
 	return is_lost;
 }
 
-/* The bytes of a call on a connection that is no stream. */
-static __always_inline void count_call(const struct connection *connection, __u32 size,
-				       __u32 weight, __u8 is_lost)
+/* The same, and counts its bytes, unless they are a stream's: that its first call is, this one may tell. */
+__noinline int requests_take_call(struct connection *connection, struct work *work, __u32 size,
+				  __u32 how)
 {
-	enum requests_protocol protocol = PROTOCOL_HTTP;
+	__u8 is_lost = LOST_NOT;
 
-	if (is_lost && connection->turn != TURN_BEGAN)
-		protocol =
-			is_lost == LOST_UNREADABLE ? PROTOCOL_HTTP_UNREAD : PROTOCOL_HTTP_UNPARSED;
-	if (connection->role <= ROLE_CLIENT)
-		count_bytes(connection->entity, protocol, (__u64)size * weight);
-	else
-		count_bytes(connection->entity, PROTOCOL_UNKNOWN, (__u64)size * (weight ?: 1));
+	if (!connection || !work)
+		return 0;
+	if (connection->role < ROLE_IGNORED)
+		is_lost = frame_call(connection, work, size, how);
+	if (connection->role != ROLE_STREAM)
+		count_call(connection, size, work->weight, is_lost);
+	return 0;
 }
 
 /* ---- when the connection ends ---- */
@@ -482,33 +473,30 @@ enum response_end {
 };
 
 /* No more response bytes will come: to a client that received all, from a server that sent all. */
-static __always_inline void http1_over(struct connection *connection, struct sock *sk,
-				       enum response_end how)
+__noinline int requests_over(struct connection *connection, const __u64 *sk, enum response_end how)
 {
-	struct work *work;
 	__u64 now_ns;
 
+	if (!connection || !sk)
+		return 0;
 	if (connection->role > ROLE_CLIENT || connection->head == connection->tail)
-		return;
+		return 0;
 	if (connection->role == ROLE_SERVER ? how == RECEIVED_ALL : how == SENT_ALL)
-		return;
-	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	if (!work)
-		return;
-	work->sk = (__u64)sk;
+		return 0;
 	now_ns = bpf_ktime_get_ns();
 	if (connection->response_started) {
 		if (connection->response.phase == HTTP1_UNTIL_CLOSE || connection->response_lost)
-			requests_finish(connection, connection->last_ns, REQUESTS_COMPLETE);
+			requests_finish(connection, *sk, connection->last_ns, REQUESTS_COMPLETE);
 		else
-			requests_finish(connection, now_ns, REQUESTS_CUT_SHORT);
+			requests_finish(connection, *sk, now_ns, REQUESTS_CUT_SHORT);
 	}
 	for (int i = 0; i < PENDING_MAX; i++) {
 		if (connection->head == connection->tail)
 			break;
-		requests_finish(connection, now_ns, REQUESTS_NO_RESPONSE);
+		requests_finish(connection, *sk, now_ns, REQUESTS_NO_RESPONSE);
 	}
 	ignore(connection);
+	return 0;
 }
 
 #endif

@@ -170,7 +170,7 @@ enum waited_for {
 	WAITED_FOR_PEER,
 };
 
-__noinline int requests_waited(const struct work *work, enum waited_for whom, __u32 protocol)
+__noinline int requests_waited(const __u64 *sk, enum waited_for whom, __u32 protocol)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_state *state = task_state_of(task);
@@ -180,9 +180,9 @@ __noinline int requests_waited(const struct work *work, enum waited_for whom, __
 	__u64 socket;
 	__s64 ns;
 
-	if (!work || !state || !turn || !state->serves_socket)
+	if (!sk || !state || !turn || !state->serves_socket)
 		return 0;
-	socket = work->sk;
+	socket = *sk;
 	if (takes && state->serves_socket == socket)
 		return 0;
 	if (!find_last_wait(&last, task, state, turn))
@@ -204,12 +204,9 @@ __noinline int requests_waited(const struct work *work, enum waited_for whom, __
  */
 static __always_inline void waited(struct sock *sk, enum waited_for whom, __u32 protocol)
 {
-	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+	const __u64 address = (__u64)sk; /* in an argument, it is no number to the verifier */
 
-	if (!work)
-		return;
-	work->sk = (__u64)sk; /* in an argument, an address is no number to the verifier */
-	requests_waited(work, whom, protocol);
+	requests_waited(&address, whom, protocol);
 }
 
 /* ---- the sum ---- */
@@ -264,15 +261,16 @@ static __always_inline void add_downstreams(struct request_account *account,
  * Fills an account that is zero, of a request of this socket that is over, or a part of whose response has been sent. False when
  * the current thread cannot tell.
  */
-static __always_inline bool tell_account(struct request_account *account, __u64 socket,
-					 __u64 start_ns, __u64 end_ns, bool is_over)
+__noinline int requests_tell_account(struct request_account *account, __u64 socket, __u64 start_ns,
+				     __u64 end_ns, bool is_over)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_state *state = task_state_of(task);
 	struct cpu_turn *turn = cpu_turn();
 	__u64 left_ns = end_ns - start_ns, outbound_ns;
 
-	if (!state || !turn || state->serves_socket != socket || state->serves_start_ns != start_ns)
+	if (!account || !state || !turn || state->serves_socket != socket ||
+	    state->serves_start_ns != start_ns)
 		return false;
 	if (is_over)
 		state->serves_socket = 0;

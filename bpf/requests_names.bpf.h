@@ -35,13 +35,14 @@ static __always_inline __be16 destination_port(void)
 	return port;
 }
 
-static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_send, __u32 how)
+static __always_inline void datagram_moved(struct sock *sk, struct work *work, __u32 size,
+					   __u32 how)
 {
+	const bool is_send = how & CALL_SENDS;
 	__be16 peer = sk->__sk_common.skc_dport;
 	bool is_server = sk->__sk_common.skc_num == 53;
 	struct task_state *task;
 	struct stream *stream;
-	struct work *work;
 	bool is_new;
 
 	if (sk->sk_protocol != IPPROTO_UDP || !is_internet(sk) ||
@@ -55,8 +56,7 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	if (!stream && !is_server && !is_send)
 		return; /* of another service, or asked before we were here */
 	task = task_state_of(bpf_get_current_task_btf());
-	work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	if (!work || (task && task->entity == ENTITY_EXCLUDED))
+	if (task && task->entity == ENTITY_EXCLUDED)
 		return;
 	budget_count();
 	is_new = !stream;
@@ -74,7 +74,7 @@ static __always_inline void datagram_moved(struct sock *sk, __u32 size, bool is_
 	work->sk = (__u64)sk;
 	if (is_new)
 		tell_new(stream, work);
-	open_call(work, sk, size, how);
+	open_call(work, size, how);
 	streams_take(stream, work);
 	if (!is_send && stream->role == REQUESTS_CLIENT && task && task->serves_socket)
 		waited(sk, WAITED_FOR_PEER, PREFIX_DNS);

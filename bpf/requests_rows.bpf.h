@@ -5,6 +5,7 @@
 
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
 #include "requests.h"
@@ -63,7 +64,21 @@ static __always_inline void raise(__u64 *max, __u64 value)
 		*max = value; /* lanes shared: the larger of two at once may lose */
 }
 
-/* Of as many as it stands for. slot: hist3_slot(ns), and hist_slot(ns) in the next function. */
+/*
+ * Slots of a duration. Functions of their own, as all that have many paths are: the verifier follows each path of what is inlined
+ * on to the end of the program, but what such a function returns is any number to it.
+ */
+__noinline __u32 requests_fine_slot(__u64 ns)
+{
+	return hist3_slot(ns);
+}
+
+__noinline __u32 requests_slot(__u64 ns)
+{
+	return hist_slot(ns);
+}
+
+/* Of as many as it stands for. slot: requests_fine_slot(ns), and requests_slot(ns) in the next function. */
 static __always_inline void record_duration(struct requests_row *row, __u64 ns, __u64 slot,
 					    __u32 times)
 {
@@ -117,12 +132,16 @@ static __noinline __u32 find_row(const union requests_key_word *key)
 	return row;
 }
 
+/* In the order of struct requests_bytes. */
 enum requests_protocol {
-	PROTOCOL_UNKNOWN,
 	PROTOCOL_HTTP,
 	PROTOCOL_HTTP_UNPARSED,
 	PROTOCOL_HTTP_UNREAD,
+	PROTOCOL_UNKNOWN,
 };
+_Static_assert(__builtin_offsetof(struct requests_bytes, unknown) ==
+		       PROTOCOL_UNKNOWN * sizeof(__u64),
+	       "a counter for each");
 
 static __always_inline struct requests_bytes *bytes_of(__u32 entity)
 {
@@ -151,16 +170,8 @@ static __always_inline void count_bytes(__u32 entity, enum requests_protocol pro
 {
 	struct requests_bytes *row = bytes_of(entity);
 
-	if (!row)
-		return;
-	if (protocol == PROTOCOL_UNKNOWN)
-		add(&row->unknown, n);
-	else if (protocol == PROTOCOL_HTTP)
-		add(&row->http, n);
-	else if (protocol == PROTOCOL_HTTP_UNPARSED)
-		add(&row->http_unparsed, n);
-	else
-		add(&row->http_unread, n);
+	if (row)
+		add((__u64 *)row + at_most(protocol, PROTOCOL_UNKNOWN), n);
 }
 
 static __always_inline void note_in_flight(struct requests_in_flight *row, enum requests_role role,

@@ -35,6 +35,7 @@ struct stream {
 	__u8 protocol; /* enum prefix_protocol */
 	__u8 midway : 1;
 	__u8 encrypted : 1; /* it is within TLS */
+	__u8 is_begun : 1; /* it has been told of */
 	__u8 calls; /* so far, up to STARTTLS_CALLS */
 	__u8 stopped; /* enum stream_stop + 1: its decoder wants no more */
 	__u8 is_counted; /* something was asked on it */

@@ -12,174 +12,214 @@
 #include "requests_tls.bpf.h"
 #include "requests_waits.bpf.h"
 
-/* Of a call that answers, what its bytes do not tell. */
+static __always_inline bool is_copied(const struct stream *stream)
+{
+	return settings.copied_protocols >> (stream->protocol & 31) & 1;
+}
+
+/* A call of a stream, that has been sent or was lost: its bytes, and its part in an exchange. */
+static __always_inline void count_part(struct stream *stream, struct work *work, __u64 size,
+				       bool is_event_lost)
+{
+	struct exchange_row *row = exchange_row_of(stream, work->entity, lane_of_this_cpu());
+
+	if (!row)
+		return;
+	add(&row->bytes, size);
+	if (is_event_lost)
+		add(&row->lost_bytes, size);
+	else if (is_copied(stream) && stream->stopped)
+		add(&row->stopped_bytes[(stream->stopped - 1) % STREAM_STOP_REASONS], size);
+	take_turn(stream, work, row);
+}
+
+/* Before the event of a call: if that answers, what its bytes do not tell. */
 static __always_inline void tell_answer(const struct stream *stream, struct work *work)
 {
+	work->has_account = 0;
+	if (work->from_client || stream->phase == STREAM_IDLE)
+		return;
 	if (is_slow_exchange(stream, work->now_ns))
 		streams_tell_path(stream, work);
 	if (has_ledger(stream->role))
 		streams_tell_account(stream, work);
 }
 
-/* A call of a stream: its part in an exchange, its bytes, its copy. */
+/* A call of a stream: its copy, its bytes, its part in an exchange. */
 __noinline int streams_take(struct stream *stream, struct work *work)
 {
-	struct exchange_row *row;
 	__u64 size;
-	bool is_copied;
 	int sent = 0;
 
 	if (!stream || !work)
 		return 0;
 	size = work->view.total;
-	is_copied = settings.copied_protocols >> (stream->protocol & 31) & 1;
-	if (is_copied && !is_stopped(stream)) {
+	if (is_copied(stream) && !is_stopped(stream)) {
 		struct http1_view *view = &work->view;
 		const __u64 base = view->base, end = view->piece_end, iovec = view->iovec;
 		const __u32 n_iovec = view->n_iovec;
 
-		work->has_account = 0;
-		if (!work->from_client && stream->phase != STREAM_IDLE)
-			tell_answer(stream, work);
+		tell_answer(stream, work);
 		sent = streams_send_copy(stream, work);
 		if (sent == 2) /* TLS from here on: its first record is in this call */
 			http1_open(view, size, base, end, iovec, n_iovec);
 	}
-	row = exchange_row_of(stream, work->entity, lane_of_this_cpu());
-	if (!row)
+	count_part(stream, work, size, sent == 1);
+	return 0;
+}
+
+/* The same of one that the program took unseen: a length only. */
+__noinline int streams_take_unseen(struct stream *stream, struct work *work,
+				   struct connection *connection, __u32 size)
+{
+	struct stream_scratch *scratch = bpf_map_lookup_elem(&stream_scratches, &(__u32){ 0 });
+	bool is_lost = false;
+
+	if (!stream || !work || !connection || !scratch)
 		return 0;
-	add(&row->bytes, size);
-	if (sent == 1)
-		add(&row->lost_bytes, size);
-	else if (is_copied && stream->stopped)
-		add(&row->stopped_bytes[(stream->stopped - 1) % STREAM_STOP_REASONS], size);
-	take_turn(stream, work, row);
+	work->entity = connection->entity;
+	work->from_client = stream->role != REQUESTS_CLIENT;
+	http1_open(&work->view, size, 0, 0, 0, 0);
+	if (is_copied(stream) && !is_stopped(stream)) {
+		tell_answer(stream, work);
+		fill_event(&scratch->event, stream, work->entity, work->now_ns, work->from_client);
+		if (work->has_account)
+			scratch->event.flags |= STREAM_HAS_ACCOUNT;
+		scratch->event.size = size;
+		scratch->event.head_size = scratch->event.tail_size = 0;
+		is_lost = send_event(scratch);
+	}
+	count_part(stream, work, size, is_lost);
 	return 0;
 }
 
 /* ---- the hooks' part ---- */
 
-/* http1_open_call(), verified only once. */
-__noinline int streams_open_call(struct work *work, __u32 total, __u32 how)
-{
-	if (work)
-		http1_open_call(&work->view, (struct sock *)work->sk, total, how);
-	return 0;
-}
-
-static __always_inline void open_call(struct work *work, struct sock *sk, __u32 total, __u32 how)
-{
-	work->sk = (__u64)sk; /* in an argument, an address is no number to the verifier */
-	streams_open_call(work, total, how);
-}
-
 /* What is of a handshake, by the library's own account: records behind it are data. */
-__noinline int streams_shake_hands(struct stream *stream, struct connection *connection, __u32 size)
+static __always_inline void shake_hands(struct stream *stream, const struct connection *connection,
+					__u32 size)
 {
 	struct exchange_row *row;
 
-	if (!stream || !connection)
-		return 0;
 	stream->phase = STREAM_IDLE;
 	stream->tls = (struct tls_records){ .is_secured = 1 };
 	row = exchange_row_of(stream, connection->entity, lane_of_this_cpu());
 	if (row)
 		add(&row->bytes, size);
-	return 0;
 }
 
 /* Of which socket it is, work->sk. */
 static __always_inline void tell_new(const struct stream *stream, const struct work *work)
 {
-	if (settings.copied_protocols >> (stream->protocol & 31) & 1)
+	if (is_copied(stream))
 		streams_tell_path(stream, work);
 }
 
-/* A call of a stream, at work->now_ns. */
-static __always_inline void stream_call(struct stream *stream, struct connection *connection,
-					struct work *work, __u32 size, bool is_send, bool is_new,
-					const struct call_data *data)
+/* A call of a stream on work->sk, at work->now_ns. */
+__noinline int streams_take_call(struct stream *stream, struct connection *connection,
+				 struct work *work, __u32 size, __u32 how)
 {
-	__u16 epoch = work->now_ns >> ENTITY_EPOCH_SHIFT;
+	bool is_new, is_send = how & CALL_SENDS;
+	__u16 epoch;
 
-	if (is_new)
-		stream->midway = connection->midway;
-	stream->encrypted = connection->encrypted;
-	work->from_client = is_send == (stream->role == REQUESTS_CLIENT);
-	if (connection->entity_epoch != epoch) {
-		connection->entity_epoch = epoch;
-		if (!find_entity(connection)) {
-			connection->role = ROLE_IGNORED;
-			return;
-		}
-	}
-	work->entity = connection->entity;
-	if (is_new)
-		tell_new(stream, work);
-	if (!is_new)
-		work->n_before = 0;
-	else if (work->n_before)
-		streams_send_before(stream, work, connection);
-	if (data->is_plain)
-		open_data(&work->view, size, data);
-	else
-		open_call(work, data->sk, size, data->how);
-	streams_take(stream, work);
-}
-
-static __always_inline void stream_moved(struct connection *connection, __u32 size, bool is_send,
-					 const struct call_data *data)
-{
-	struct stream *stream = bpf_sk_storage_get(&streams, data->sk, NULL, 0);
-	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	bool is_new = !stream;
-
-	if (!work)
-		return;
-	if (is_new) {
-		stream = stream_new(data->sk, work->found, is_send);
-		if (!stream) {
-			connection->role = ROLE_IGNORED;
-			return;
-		}
-	}
-	work->now_ns = socket_clock_ns(data->sk);
-	work->sk = (__u64)data->sk;
-	if (shared.tls && stream->protocol == PREFIX_TLS) {
-		switch (tls_socket_moved(data->sk, work->now_ns,
-					 connection->midway || stream->began_ns)) {
+	if (!stream || !connection || !work)
+		return 0;
+	if (!CALLS_ARE_PLAIN && shared.tls && stream->protocol == PREFIX_TLS) {
+		switch (tls_socket_moved(work, connection->midway || stream->began_ns)) {
 		case TLS_PLAIN_TEXT:
 			stream->phase = STREAM_IDLE;
-			return;
+			return 0;
 		case TLS_NOTHING:
-			streams_shake_hands(stream, connection, size);
-			return;
+			shake_hands(stream, connection, size);
+			return 0;
 		case TLS_BY_RECORDS:
 			break;
 		}
 	}
-	stream_call(stream, connection, work, size, is_send, is_new, data);
+	is_new = !stream->is_begun;
+	if (is_new) {
+		stream->is_begun = 1;
+		stream->midway = connection->midway;
+	}
+	stream->encrypted = connection->encrypted;
+	work->from_client = is_send == (stream->role == REQUESTS_CLIENT);
+	epoch = work->now_ns >> ENTITY_EPOCH_SHIFT;
+	if (connection->entity_epoch != epoch) {
+		connection->entity_epoch = epoch;
+		if (!find_entity(connection)) {
+			connection->role = ROLE_IGNORED;
+			return 0;
+		}
+	}
+	work->entity = connection->entity;
+	if (is_new) {
+		tell_new(stream, work);
+		if (work->n_before)
+			streams_send_before(stream, work, connection);
+	}
+	open_call(work, size, how);
+	streams_take(stream, work);
+	return 0;
+}
+
+/* The stream of a connection that is one. NULL: no memory, it is ignored from now on. */
+static __always_inline struct stream *stream_of(struct sock *sk, struct connection *connection,
+						const struct work *work, bool is_send)
+{
+	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+
+	if (stream)
+		return stream;
+	stream = stream_new(sk, work->found, is_send);
+	if (!stream)
+		connection->role = ROLE_IGNORED;
+	return stream;
+}
+
+static __always_inline void stream_moved(struct sock *sk, struct connection *connection,
+					 struct work *work, __u32 size, __u32 how)
+{
+	struct stream *stream = stream_of(sk, connection, work, how & CALL_SENDS);
+
+	if (!stream)
+		return;
+	work->now_ns = socket_clock_ns(sk);
+	work->sk = (__u64)sk;
+	streams_take_call(stream, connection, work, size, how);
+}
+
+/* n bytes were taken from it by calls that no hook sees. Of TLS whose plain text is told they are nothing to tell of. */
+static __always_inline void stream_unseen(struct sock *sk, struct connection *connection,
+					  struct work *work, __u32 n)
+{
+	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+
+	if (stream && !(stream->protocol == PREFIX_TLS && tls_is_told((__u64)sk)))
+		streams_take_unseen(stream, work, connection, n);
 }
 
 /* The connection is gone. May interrupt another hook on this CPU, whose scratch it must not touch. */
-static __always_inline void stream_over(struct stream *stream, struct connection *connection)
+__noinline int streams_over(struct stream *stream, struct connection *connection)
 {
 	struct stream_event event = {};
 	struct exchange_row *row;
 
+	if (!connection)
+		return 0;
 	connection->role = ROLE_IGNORED;
 	if (!stream)
-		return;
+		return 0;
 	if (stream->phase == STREAM_ANSWERED) {
 		row = exchange_row_of(stream, connection->entity, lane_of_this_cpu());
 		if (row)
 			end_exchange(stream, row);
 	}
-	if (!(settings.copied_protocols >> (stream->protocol & 31) & 1))
-		return;
+	if (!is_copied(stream))
+		return 0;
 	fill_event(&event, stream, connection->entity, bpf_ktime_get_ns(), false);
 	event.kind = STREAM_CLOSED;
 	event_output(&events, &event, sizeof(event), false);
+	return 0;
 }
 
 /* An answer that has paused for so long, in ns, counts as over when it is looked at. */
@@ -208,8 +248,7 @@ static __always_inline int stream_pass(struct stream *stream, struct connection 
 		return 0;
 	}
 	/* what is decoded is better known there */
-	if (stream->phase != STREAM_ASKED ||
-	    (!stream->stopped && settings.copied_protocols >> (stream->protocol & 31) & 1))
+	if (stream->phase != STREAM_ASKED || (!stream->stopped && is_copied(stream)))
 		return 0;
 	if (entity >= settings.max_entities)
 		entity = ENTITY_OTHER;

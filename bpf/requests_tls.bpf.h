@@ -31,15 +31,13 @@ struct {
 	__type(value, struct tls_connection);
 } tls_sockets SEC(".maps");
 
-static __always_inline struct tls_connection *tls_connection_of(const struct sock *sk)
+static __always_inline struct tls_connection *tls_connection_of(__u64 sk)
 {
-	__u64 key = (__u64)sk;
-
-	return bpf_map_lookup_elem(&tls_sockets, &key);
+	return bpf_map_lookup_elem(&tls_sockets, &sk);
 }
 
 /* Whether its plain text is told: then its records are not. */
-static __always_inline bool tls_is_told(const struct sock *sk)
+static __always_inline bool tls_is_told(__u64 sk)
 {
 	const struct tls_connection *tls = tls_connection_of(sk);
 
@@ -53,22 +51,22 @@ enum tls_telling {
 };
 
 /*
- * A socket that speaks TLS has moved bytes: if its thread is in a call of a library, it is that session's. `midway`: what it
+ * work->sk, a socket that speaks TLS, has moved bytes: if its thread is in a call of a library, it is that session's. `midway`: what it
  * moved before may have been plain text already.
  */
-static __always_inline enum tls_telling tls_socket_moved(struct sock *sk, __u64 now_ns, bool midway)
+static __always_inline enum tls_telling tls_socket_moved(const struct work *work, bool midway)
 {
 	struct task_state *task = task_state_of(bpf_get_current_task_btf());
 
 	if (task && task->tls_session) {
 		if (!task->tls_socket)
 			task->tls_midway = midway;
-		task->tls_socket = (__u64)sk;
-		task->tls_moved_ns = now_ns;
+		task->tls_socket = work->sk;
+		task->tls_moved_ns = work->now_ns;
 		if (task->tls_does == TLS_SHAKES_HANDS)
 			return TLS_NOTHING;
 	}
-	return tls_is_told(sk) ? TLS_PLAIN_TEXT : TLS_BY_RECORDS;
+	return tls_is_told(work->sk) ? TLS_PLAIN_TEXT : TLS_BY_RECORDS;
 }
 
 /* What begins with a record's header: its type, and version 3.x. */

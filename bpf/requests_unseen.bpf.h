@@ -24,52 +24,31 @@ static __always_inline __s32 bytes_unseen(struct sock *sk, const struct connecti
 	return n;
 }
 
-/* A length may be the rest of a body, and whatever follows: the start of a message, which is not known then. */
-#define UNSEEN_STEPS 3
-
-static __always_inline void http1_unseen(struct connection *connection, struct work *work, __u32 n)
+/* Takes account of n bytes that were read so, of a connection that is no stream. */
+__noinline int requests_pass_unseen(struct connection *connection, struct work *work, __u32 n)
 {
-	struct http1_stream *stream =
-		work->is_response ? &connection->response : &connection->request;
-	__u8 *is_lost = work->is_response ? &connection->response_lost : &connection->request_lost;
-	struct walk walk = { .connection = connection, .stream = stream, .work = work };
+	struct http1_stream *stream;
+	__u32 events;
 
-	if (*is_lost || (work->is_response && connection->turn == TURN_BEGAN))
-		return;
-	http1_open(&work->view, n, 0, 0, 0, 0);
-	stream->n_carried = 0;
-	if (work->is_response)
-		expect_response(connection);
-	for (int i = 0; i < UNSEEN_STEPS && !walk.is_over; i++)
-		walk_step(&walk);
-	if (*is_lost)
-		stream->phase = HTTP1_LOST;
-	if (*is_lost || stream->phase == HTTP1_UNTIL_CLOSE)
-		connection->last_ns = work->now_ns;
-}
-
-/* Takes account of n bytes that were read so. */
-static __noinline int take_unseen(struct sock *sk, struct connection *connection, __u32 n,
-				  __u32 weight)
-{
-	const struct call_data data = { .sk = sk };
-	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	__u8 is_lost;
-
-	if (!work)
+	if (!connection || !work)
 		return 0;
-	if (connection->role == ROLE_STREAM) {
-		stream_moved(connection, n, false, &data);
-		return 0;
-	}
-	work->now_ns = connection->unseen_ns ?: tcp_clock_ns(sk);
-	work->sk = (__u64)sk;
-	work->weight = weight;
 	work->is_response = connection->role == ROLE_CLIENT;
-	if (connection->role < ROLE_UNDECIDED)
-		http1_unseen(connection, work, n);
-	is_lost = work->is_response ? connection->response_lost : connection->request_lost;
-	count_call(connection, n, weight, is_lost);
+	stream = direction_of(connection, work);
+	if (connection->role < ROLE_UNDECIDED && !lost_of(connection, work) &&
+	    !(work->is_response && connection->turn == TURN_BEGAN)) {
+		http1_open(&work->view, n, 0, 0, 0, 0);
+		stream->n_carried = 0;
+		events = http1_pass(stream, &work->view);
+		if (work->is_response && (events & HTTP1_ENDED)) {
+			response_ended(connection, work);
+			expect_response(connection);
+		}
+		if (events & HTTP1_UNREADABLE)
+			lose(connection, work, LOST_UNREADABLE);
+		if (stream->phase >= HTTP1_UNTIL_CLOSE)
+			connection->last_ns = work->now_ns;
+	}
+	count_call(connection, n, work->weight, lost_of(connection, work));
 	return 0;
 }
 
@@ -83,19 +62,21 @@ static __always_inline bool is_read_unseen(struct sock *sk, const struct connect
 	       connection->response.phase == HTTP1_BODY && connection->response.left <= (__u64)n;
 }
 
-/* To be called before a call that has moved `size` bytes is looked at. */
-static __always_inline void find_unseen(struct sock *sk, struct connection *connection, __u32 size,
-					bool is_send, __u32 weight)
+/* To be called before a call that has received `size` bytes, or none, on work->sk is looked at. */
+static __always_inline void find_unseen(struct sock *sk, struct connection *connection,
+					struct work *work, __u32 size)
 {
-	__s32 n = bytes_unseen(sk, connection);
+	__s32 n = bytes_unseen(sk, connection) - size;
 
-	if (!is_send)
-		n -= size;
 	connection->read_seq = tcp_read_seq(sk);
 	if (n <= 0)
 		return; /* below: another thread was reading when we looked last */
 	shared.unseen++;
-	take_unseen(sk, connection, n, weight);
+	work->now_ns = connection->unseen_ns ?: tcp_clock_ns(sk);
+	if (connection->role == ROLE_STREAM)
+		stream_unseen(sk, connection, work, n);
+	else
+		requests_pass_unseen(connection, work, n);
 	connection->unseen_ns = 0;
 }
 

@@ -35,20 +35,6 @@ struct {
 	__type(value, struct slow_scratch);
 } slow_scratches SEC(".maps");
 
-/* A request that ends. */
-struct ending {
-	__u64 start_ns;
-	__u64 end_ns;
-	__u64 first_byte_ns; /* since the start; 0: none */
-	/* In bytes: it lies below the frames of four callers, and all five have 512 bytes. */
-	__u8 outcome; /* enum requests_outcome */
-	__u8 method;
-	__u8 has_target; /* it is the one that connection->target is of */
-	__u8 is_slow;
-	__u8 has_ledger;
-	__u8 pad[3]; /* the verifier wants each byte of it written */
-};
-
 /* Of as many requests as this one stands for. */
 static __always_inline void add_account(__u32 entity, const struct request_account *account,
 					__u32 times)
@@ -80,13 +66,16 @@ static __always_inline void add_account(__u32 entity, const struct request_accou
 	}
 }
 
-static __always_inline void describe_socket(struct request_path *path, const struct sock *sk)
+__noinline int requests_describe_path(struct request_path *path, __u64 address)
 {
+	const struct sock *sk = (const struct sock *)address;
 	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
 
+	if (!path)
+		return 0;
 	path->is_unix = BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX;
 	if (path->is_unix)
-		return;
+		return 0;
 	path->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	path->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6)
@@ -95,32 +84,10 @@ static __always_inline void describe_socket(struct request_path *path, const str
 		map_address(path->local_address, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
 	read_peer(path->peer_address, sk);
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
-		return;
+		return 0;
 	path->retransmits = BPF_CORE_READ(tcp, total_retrans);
 	path->rtt_us = BPF_CORE_READ(tcp, srtt_us) >> 3;
-}
-
-/* From the line's beginning on, which is a method: the path follows its blank. */
-static __always_inline void describe_target(struct slow_request *slow,
-					    const struct connection *connection)
-{
-	volatile __u32 *memory = &slow->target_size;
-	__u32 from = 0, to;
-
-	while (from < CONNECTION_LINE && connection->line[from] != ' ')
-		from++;
-	/* From memory it is any number to the verifier, which would follow each of them to the end of the program. */
-	*memory = from + 1;
-	from = *memory;
-	for (to = 0; to < SLOW_REQUEST_TARGET; to++) {
-		__u64 at = at_most(from + to, CONNECTION_LINE);
-		__u8 byte = at < CONNECTION_LINE ? connection->line[at] : 0;
-
-		if (byte == ' ' || byte == '\r' || byte == '\n' || !byte)
-			break;
-		slow->target[to] = byte;
-	}
-	slow->target_size = to;
+	return 0;
 }
 
 static __always_inline void describe_account(struct request_detail *detail,
@@ -138,63 +105,83 @@ static __always_inline void describe_account(struct request_detail *detail,
 	}
 }
 
+/* A request that ends: as `pending` told of it, the oldest. */
+struct ending {
+	__u64 pending;
+	__u64 duration_ns;
+	__u64 request_bytes, response_bytes; /* heads included */
+	__u64 outcome; /* enum requests_outcome; no padding */
+};
+
 static __always_inline void tell_slow(struct slow_scratch *scratch,
-				      const struct connection *connection, __u64 socket,
+				      const struct connection *connection, __u64 sk,
 				      const struct ending *ending)
 {
-	const struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-	__u64 ids = bpf_get_current_pid_tgid();
+	__u64 ids = bpf_get_current_pid_tgid(), start_ns = ending->pending >> 4;
+	struct slow_request *slow = &scratch->slow;
 
-	if (!work)
-		return;
 	scratch->event = (struct stream_event){
-		.ns = ending->end_ns,
+		.ns = start_ns + ending->duration_ns,
 		.entity = connection->entity,
 		.pid = ids >> 32,
 		.tid = ids,
 		.kind = STREAM_SLOW_REQUEST,
 		.role = connection->role,
 	};
-	__builtin_memset(&scratch->slow, 0, sizeof(scratch->slow));
-	describe_account(&scratch->slow.detail, &scratch->account);
-	scratch->slow.duration_ns = ending->end_ns - ending->start_ns;
-	scratch->slow.first_byte_ns = ending->first_byte_ns;
-	scratch->slow.request_bytes = work->request_bytes;
-	scratch->slow.response_bytes = work->response_bytes;
-	scratch->slow.method = ending->method;
-	scratch->slow.outcome = ending->outcome;
-	if (ending->outcome != REQUESTS_NO_RESPONSE)
-		scratch->slow.status = connection->response.status;
-	describe_socket(&scratch->slow.detail.path, (const struct sock *)socket);
+	__builtin_memset(slow, 0, sizeof(*slow));
+	requests_describe_path(&slow->detail.path, sk);
 	if (connection->role == ROLE_CLIENT)
-		scratch->slow.detail.path.connect_ns = connect_before(socket, ending->start_ns);
-	if (ending->has_target)
-		describe_target(&scratch->slow, connection);
-	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->slow), true);
+		slow->detail.path.connect_ns = connect_before(sk, start_ns);
+	describe_account(&slow->detail, &scratch->account);
+	slow->duration_ns = ending->duration_ns;
+	if (connection->response_started && connection->first_byte_ns > start_ns)
+		slow->first_byte_ns = connection->first_byte_ns - start_ns;
+	slow->request_bytes = ending->request_bytes;
+	slow->response_bytes = ending->response_bytes;
+	slow->method = ending->pending & 15;
+	slow->outcome = ending->outcome;
+	if (ending->outcome != REQUESTS_NO_RESPONSE)
+		slow->status = connection->response.status;
+	if (connection->has_line && connection->line_of == (__u8)(connection->head - 1)) {
+		slow->line_size = sizeof(slow->line);
+		__builtin_memcpy(slow->line, connection->line, sizeof(slow->line));
+	}
+	event_output(&events, scratch, sizeof(scratch->event) + sizeof(*slow), true);
 }
 
-/* Says of a request where its time went, and that it was slow. */
-__noinline int requests_explain(const struct connection *connection, const struct ending *ending,
-				__u64 socket)
+static __always_inline bool is_slow(const struct connection *connection, __u64 duration_ns)
+{
+	__u64 slow_ns = shared.slow_ns[connection->role == REQUESTS_CLIENT];
+
+	return slow_ns && duration_ns >= slow_ns;
+}
+
+/* Says of a request of a socket where its time went, and that it was slow. */
+__noinline int requests_explain(const struct connection *connection, __u64 sk,
+				const struct ending *ending)
 {
 	struct slow_scratch *scratch = bpf_map_lookup_elem(&slow_scratches, &(__u32){ 0 });
 	struct request_account *account;
-	__u64 duration_ns;
+	__u64 start_ns;
+	bool has_waits;
 
 	if (!connection || !ending || !scratch)
 		return 0;
+	start_ns = ending->pending >> 4;
+	has_waits = has_ledger(connection->role);
 	account = &scratch->account;
-	duration_ns = ending->end_ns - ending->start_ns;
 	__builtin_memset(account, 0, sizeof(*account));
 	if (connection->role == ROLE_CLIENT)
-		account->reasons_ns[REQUEST_OUTBOUND] = duration_ns; /* what a client calls so */
-	else if (!ending->has_ledger || ending->outcome != REQUESTS_COMPLETE ||
-		 !tell_account(account, socket, ending->start_ns, ending->end_ns, true))
-		account->reasons_ns[REQUEST_UNATTRIBUTED] = duration_ns;
-	if (ending->has_ledger)
+		account->reasons_ns[REQUEST_OUTBOUND] =
+			ending->duration_ns; /* what a client calls so */
+	else if (!has_waits || ending->outcome != REQUESTS_COMPLETE ||
+		 !requests_tell_account(account, sk, start_ns, start_ns + ending->duration_ns,
+					true))
+		account->reasons_ns[REQUEST_UNATTRIBUTED] = ending->duration_ns;
+	if (has_waits)
 		add_account(connection->entity, account, connection->weight);
-	if (ending->is_slow)
-		tell_slow(scratch, connection, socket, ending);
+	if (is_slow(connection, ending->duration_ns))
+		tell_slow(scratch, connection, sk, ending);
 	return 0;
 }
 
@@ -233,7 +220,7 @@ __noinline int streams_tell_path(const struct stream *stream, const struct work 
 		.flags = stream_flags(stream),
 	};
 	__builtin_memset(&scratch->path, 0, sizeof(scratch->path));
-	describe_socket(&scratch->path, (const struct sock *)work->sk);
+	requests_describe_path(&scratch->path, work->sk);
 	if (stream->role == REQUESTS_CLIENT)
 		scratch->path.connect_ns = connect_before(work->sk, stream->began_ns);
 	event_output(&events, scratch, sizeof(scratch->event) + sizeof(scratch->path), false);
@@ -249,8 +236,8 @@ __noinline int streams_tell_account(const struct stream *stream, struct work *wo
 		return 0;
 	__builtin_memset(&scratch->account, 0, sizeof(scratch->account));
 	scratch->account.began_ns = stream->began_ns;
-	work->has_account = tell_account(&scratch->account.account, work->sk, stream->began_ns,
-					 work->now_ns, false);
+	work->has_account = requests_tell_account(&scratch->account.account, work->sk,
+						  stream->began_ns, work->now_ns, false);
 	return 0;
 }
 

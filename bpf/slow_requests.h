@@ -50,7 +50,7 @@ struct downstream_name {
 };
 _Static_assert(sizeof(struct downstream_name) == 32, "no padding");
 
-#define SLOW_REQUEST_TARGET 96 /* the line is cut there, method included */
+#define SLOW_REQUEST_LINE 96 /* it is cut there */
 
 /* The connection of a request. IPv4 addresses mapped into IPv6. */
 struct request_path {
@@ -92,9 +92,8 @@ struct slow_request {
 	__u16 status; /* 0: no response */
 	__u8 method; /* enum http1_method */
 	__u8 outcome; /* enum requests_outcome */
-	__u32 target_size;
-	__u8 target
-		[SLOW_REQUEST_TARGET]; /* of the request line, from the path on; cut at a blank or at the room there is */
+	__u32 line_size; /* 0: not known */
+	__u8 line[SLOW_REQUEST_LINE]; /* of the request, from its method on, and what follows it */
 };
 _Static_assert(sizeof(struct slow_request) % 8 == 0, "no padding at the end");
 

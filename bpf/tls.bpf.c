@@ -12,6 +12,7 @@
  * A hook in user space can be preempted, others cannot: see take_call().
  */
 #define HOOKS_ARE_PREEMPTIBLE true
+#define CALLS_ARE_PLAIN	      true
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
@@ -155,27 +156,23 @@ static __always_inline struct tls_connection *find_connection(const struct task_
 static __always_inline void plain_moved(struct tls_connection *tls, struct work *work, __u64 socket,
 					const struct task_state *task, __u32 size, bool is_send)
 {
-	const struct call_data data = { .is_plain = true, .plain = task->tls_buffer };
 	struct connection *connection = &tls->connection;
-	bool is_lost = false;
+	__u32 how = is_send ? CALL_SENDS : 0;
 
 	if (task->tls_socket)
 		work->now_ns = task->tls_moved_ns;
 	else
 		work->now_ns = is_send || !tls->read_ns ? bpf_ktime_get_ns() : tls->read_ns;
 	work->sk = socket;
+	work->plain = task->tls_buffer;
 	work->weight = 1;
-	if (connection->role < ROLE_IGNORED)
-		is_lost = http1_moved(connection, work, size, is_send, &data);
-	if (connection->role == ROLE_STREAM) {
-		bool is_new = !tls->stream.id;
-
-		if (is_new)
-			stream_begin(&tls->stream, work->found, is_send);
-		stream_call(&tls->stream, connection, work, size, is_send, is_new, &data);
-	} else if (connection->role <= ROLE_CLIENT) {
-		count_call(connection, size, 1, is_lost);
-	}
+	if (connection->role != ROLE_STREAM)
+		requests_take_call(connection, work, size, how);
+	if (connection->role != ROLE_STREAM)
+		return;
+	if (!tls->stream.is_begun)
+		stream_begin(&tls->stream, work->found, is_send);
+	streams_take_call(&tls->stream, connection, work, size, how);
 }
 
 /*

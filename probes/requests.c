@@ -32,7 +32,8 @@ static const struct hook hooks[] = {
 		.required = true,
 		.provides = "requests",
 		.alternatives = {
-			{ "requests_send", HOOK_TP_BTF, "sock_send_length", .min_args = 3 },
+			{ "requests_send", HOOK_TP_BTF, "sock_send_length", .min_args = 3,
+			  .tail = "requests_moved" },
 			{ "requests_send_fexit", HOOK_FEXIT, "tcp_sendmsg", 0 },
 		},
 	},
@@ -49,7 +50,8 @@ static const struct hook hooks[] = {
 		.required = true,
 		.provides = "requests",
 		.alternatives = {
-			{ "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3 },
+			{ "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3,
+			  .tail = "requests_moved" },
 			{ "requests_recv_fexit", HOOK_FEXIT, "tcp_recvmsg", 0 },
 		},
 	},

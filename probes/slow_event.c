@@ -11,10 +11,9 @@
 #include "probes/requests_metrics.h"
 #include "probes/slow_requests_internal.h"
 
-#define MAX_SERVICES   256
-#define MAX_TEMPLATES  64 /* of one service */
-#define MAX_SEGMENTS   32 /* in one place of a path */
-#define LONGEST_METHOD 16
+#define MAX_SERVICES  256
+#define MAX_TEMPLATES 64 /* of one service */
+#define MAX_SEGMENTS  32 /* in one place of a path */
 
 _Static_assert(REQUEST_MAX_DOWNSTREAMS == TASK_DOWNSTREAMS - 1, "as many as the kernel side tells");
 
@@ -42,7 +41,7 @@ static bool is_sound(const struct stream_event *head, const struct slow_request 
 	       head->entity < max_entities && head->ns <= now_ns &&
 	       request->duration_ns <= head->ns && request->first_byte_ns <= request->duration_ns &&
 	       request->status < 1000 && request->method < HTTP1_METHODS &&
-	       request->outcome < REQUESTS_OUTCOMES && request->target_size <= SLOW_REQUEST_TARGET;
+	       request->outcome < REQUESTS_OUTCOMES && request->line_size <= SLOW_REQUEST_LINE;
 }
 
 /* The one longest waited for first. */
@@ -109,23 +108,17 @@ void slow_event_read_path(struct slow_event *event, const struct request_path *p
 	facts->connect_ns = path->connect_ns;
 }
 
-/* Up to the first blank, which begins the version. */
+/* Between the first blank and the second, which begins the version. */
 static void read_target(struct slow_event *event, const struct slow_request *request)
 {
-	unsigned size = 0;
+	const uint8_t *end = request->line + request->line_size;
+	const uint8_t *c = memchr(request->line, ' ', request->line_size);
+	size_t size = 0;
 
-	while (size < request->target_size && request->target[size] &&
-	       request->target[size] != ' ' && request->target[size] != '\r' &&
-	       request->target[size] != '\n') {
-		uint8_t c = request->target[size];
-
-		event->target[size++] = c > ' ' && c < 0x7f ? (char)c : '?';
-	}
+	for (c = c ? c + 1 : end; c < end && *c && *c != ' ' && *c != '\r' && *c != '\n'; c++)
+		event->target[size++] = *c > ' ' && *c < 0x7f ? (char)*c : '?';
 	event->target[size] = '\0';
-	/* The kernel side keeps a line of that size, method and blank included; of other methods the length is not known. */
-	event->target_is_cut =
-		size + 1 + (request->method ? strlen(event->facts.operation) : LONGEST_METHOD) >=
-		SLOW_REQUEST_TARGET;
+	event->target_is_cut = request->line_size && c == end;
 }
 
 int slow_event_read(struct slow_event *event, const void *data, size_t size, unsigned max_entities,

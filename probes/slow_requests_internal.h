@@ -15,7 +15,7 @@ struct slow_event {
 	struct requests_key key;
 	struct request_record facts;
 	struct request_wait waits[REQUEST_REASONS];
-	char target[SLOW_REQUEST_TARGET + 1];
+	char target[SLOW_REQUEST_LINE + 1];
 	char route[PATH_TEMPLATE_SIZE];
 	char status[8];
 	char local[REQUEST_ADDRESS_SIZE], peer[REQUEST_ADDRESS_SIZE];

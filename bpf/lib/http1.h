@@ -134,29 +134,53 @@ http1_inline __u32 http1_ended(struct http1_stream *stream, __u32 how)
 	return how;
 }
 
+#ifdef __bpf__
+#define HTTP1_GUARD(stream, view)                                                                  \
+	if (!(stream) || !(view))                                                                  \
+	return HTTP1_BROKEN
+#else
+#define HTTP1_GUARD(stream, view) ((void)0)
+#endif
+
 #define HTTP1_OTHER_METHOD_LONGEST 24
+
+/*
+ * Some other method. In the kernel this function is verified, and called, on its own, and so are others below: what they find the
+ * verifier does not follow on to the end of the program.
+ */
+http1_outline __u32 http1_other_method(struct http1_stream *stream, struct http1_view *view)
+{
+	HTTP1_GUARD(stream, view);
+	__u32 at = view->at, i;
+
+	for (i = 0; i <= HTTP1_OTHER_METHOD_LONGEST; i++) {
+		__u64 byte = http1_byte(view, at + i);
+		__u64 is_letter = ~((byte - 'A') | ('Z' - byte)) >> 63;
+
+		if (!(is_letter | http1_equal(byte, '-') | http1_equal(byte, '_')))
+			break;
+	}
+	view->cursor = at + i;
+	http1_forget();
+	if (view->cursor - at > HTTP1_OTHER_METHOD_LONGEST)
+		return http1_broken(stream);
+	if (view->cursor >= view->end)
+		return HTTP1_WANTS_MORE;
+	if (view->cursor == at || http1_byte(view, view->cursor) != ' ')
+		return http1_broken(stream);
+	return 0;
+}
 
 http1_inline __u32 http1_request_start(struct http1_stream *stream, struct http1_view *view,
 				       __u64 word)
 {
-	__u32 at = view->at, end = view->end, i;
+	__u32 at = view->at, events;
 
 	stream->method = http1_method(word);
 	if (stream->method == HTTP1_METHOD_OTHER) {
-		for (i = 0; i <= HTTP1_OTHER_METHOD_LONGEST; i++) {
-			__u8 byte = http1_byte(view, at + i);
-
-			if ((byte < 'A' || byte > 'Z') && byte != '-' && byte != '_')
-				break;
-		}
-		view->cursor = at + i;
-		http1_forget();
-		if (view->cursor - at > HTTP1_OTHER_METHOD_LONGEST)
-			return http1_broken(stream);
-		if (view->cursor >= end)
-			return HTTP1_WANTS_MORE;
-		if (view->cursor == at || http1_byte(view, view->cursor) != ' ')
-			return http1_broken(stream);
+		events = http1_other_method(stream, view);
+		if (events)
+			return events;
 	}
 	view->line_at = at;
 	view->has_line = 1;
@@ -423,19 +447,14 @@ http1_inline __u32 http1_transfer_encoding(struct http1_stream *stream, struct h
 	return 0;
 }
 
-/*
- * A line that may be one of the two fields. In the kernel this function is verified, and called, on its own.
- */
+/* A line that may be one of the two fields: if it is, it is taken; else it is a line that does not matter. */
 http1_outline __u32 http1_field(struct http1_stream *stream, struct http1_view *view)
 {
-#ifdef __bpf__
-	if (!stream || !view)
-		return HTTP1_BROKEN;
-#endif
-	__u64 word, rest;
+	HTTP1_GUARD(stream, view);
+	__u64 word = http1_word(view, view->at), rest = http1_word(view, view->at + 8);
 
-	word = http1_word(view, view->at);
-	rest = http1_word(view, view->at + 8);
+	if (!http1_may_be_field(view, word, view->end - view->at))
+		goto other;
 	if (view->end - view->at < HTTP1_CODING_NAME) {
 		__u64 last = http1_word(view, view->at + 16) & 0xffff;
 
@@ -449,6 +468,7 @@ http1_outline __u32 http1_field(struct http1_stream *stream, struct http1_view *
 		if (http1_is_coding(view, word, rest))
 			return http1_transfer_encoding(stream, view);
 	}
+other:
 	stream->phase = HTTP1_LINE;
 	return 0;
 }
@@ -473,14 +493,11 @@ http1_inline __u32 http1_lines(struct http1_stream *stream, struct http1_view *v
 				return http1_head_ended(stream);
 			}
 			if ((first | 0x20) == 'c' || (first | 0x20) == 't') {
-				view->value = http1_may_be_field(view, word, end - at);
-				http1_forget();
-				if (view->value) {
-					events = http1_field(stream, view);
-					if (events)
-						return events;
+				events = http1_field(stream, view);
+				if (events)
+					return events;
+				if (stream->phase == HTTP1_LINE_START)
 					continue;
-				}
 			}
 		}
 		view->cursor = at;
@@ -494,8 +511,9 @@ http1_inline __u32 http1_lines(struct http1_stream *stream, struct http1_view *v
 	return 0;
 }
 
-http1_inline __u32 http1_chunk_size(struct http1_stream *stream, struct http1_view *view)
+http1_outline __u32 http1_chunk_size(struct http1_stream *stream, struct http1_view *view)
 {
+	HTTP1_GUARD(stream, view);
 	__u32 at = view->at;
 	__u64 size = 0;
 
@@ -522,8 +540,9 @@ http1_inline __u32 http1_chunk_size(struct http1_stream *stream, struct http1_vi
 	return http1_broken(stream);
 }
 
-http1_inline __u32 http1_chunk_extension(struct http1_stream *stream, struct http1_view *view)
+http1_outline __u32 http1_chunk_extension(struct http1_stream *stream, struct http1_view *view)
 {
+	HTTP1_GUARD(stream, view);
 	__u32 at = view->at, end = view->end;
 
 	for (__u32 i = 0; i < 4 && at < end; i++) {
@@ -556,6 +575,26 @@ http1_inline __u32 http1_body(struct http1_stream *stream, struct http1_view *vi
 		return http1_ended(stream, HTTP1_ENDED);
 	stream->phase = HTTP1_CHUNK_SIZE;
 	return 0;
+}
+
+/*
+ * Goes over a call whose data is a length only: nothing of it can be read. It may go on with a body, and end one; anything
+ * else is lost. Returns events like http1_step(), of the whole call.
+ */
+http1_inline __u32 http1_pass(struct http1_stream *stream, struct http1_view *view)
+{
+	__u32 events = 0;
+
+	if (stream->phase == HTTP1_UNTIL_CLOSE)
+		stream->bytes += http1_skip_all(view);
+	if (stream->phase >= HTTP1_UNTIL_CLOSE)
+		return 0;
+	if (stream->phase == HTTP1_BODY || stream->phase == HTTP1_CHUNK)
+		events = http1_body(stream, view) & HTTP1_ENDED;
+	if (http1_is_used_up(view))
+		return events;
+	http1_broken(stream);
+	return events | HTTP1_UNREADABLE;
 }
 
 /* A start line and the header lines after it, as far as one step goes. */

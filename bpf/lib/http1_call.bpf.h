@@ -47,56 +47,27 @@ enum {
 };
 #endif
 
-/*
- * io_uring moves data of one socket while the registers still tell of a call on another file: a task that
- * uses it must be in a call on this very socket.
- */
-static __always_inline bool call_is_on(struct task_struct *task, const struct sock *sk,
-				       unsigned int fd)
-{
-	struct file **fds = BPF_CORE_READ(task, files, fdt, fd);
-	struct file *file = NULL;
-	struct socket *socket;
-
-	bpf_probe_read_kernel(&file, sizeof(file), fds + fd);
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk) == sk;
-}
-
 /* What is known of a call. */
 enum call_how {
 	CALL_READABLE = 1, /* what it moved is in the program's memory */
 	CALL_SENDS = 2, /* else it receives */
+	CALL_LEAVES = 4, /* what it received stays, or is beside the stream */
 };
 
-/*
- * One message of a call that moves several has been moved, of `ret` bytes, or not. Of each the call must be opened, or else
- * this be told.
- */
-static __always_inline void step_vector(struct sock *sk, int ret)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-	if (is_vector_call(regs) &&
-	    (!task_uses_io_uring(task) || call_is_on(task, sk, syscall_argument(regs, 0))))
-		vector_step(ret);
-}
-
 /* The same of what io_uring moved. */
-static __always_inline void open_uring(struct http1_view *view, struct sock *sk, __u32 total,
-				       __u32 how)
+static __always_inline void open_uring(struct http1_view *view, __u64 sk, __u32 total, __u32 how)
 {
-	struct uring_buffer buffer = { .socket = (__u64)sk };
+	struct uring_buffer buffer = { .socket = sk };
 
 	uring_find(&buffer, how & CALL_SENDS ? URING_SENDS : URING_RECEIVES, total);
 	http1_open(view, total, buffer.base, buffer.base ? total : 0, buffer.iovec, buffer.n_iovec);
 }
 
 /*
- * Opens the view of what this call moved; without a readable buffer it is a length only. how: enum call_how, several.
+ * Opens the view of what this call on a socket moved, of which only the address is needed; without a readable buffer it is a
+ * length only. how: enum call_how, several.
  */
-static __always_inline void http1_open_call(struct http1_view *view, struct sock *sk, __u32 total,
+static __always_inline void http1_open_call(struct http1_view *view, __u64 sk, __u32 total,
 					    __u32 how)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -107,7 +78,7 @@ static __always_inline void http1_open_call(struct http1_view *view, struct sock
 	if (!(how & CALL_READABLE) || task_is_compat(task) || (task->flags & PF_KTHREAD))
 		goto length_only;
 	if ((task->flags & PF_IO_WORKER) ||
-	    (task_uses_io_uring(task) && !call_is_on(task, sk, syscall_argument(regs, 0)))) {
+	    (task_uses_io_uring(task) && !call_is_on(sk, syscall_argument(regs, 0)))) {
 		open_uring(view, sk, total, how);
 		return;
 	}
@@ -132,7 +103,7 @@ static __always_inline void http1_open_call(struct http1_view *view, struct sock
 		return;
 	case NR_sendmmsg:
 	case NR_recvmmsg:
-		vector_step(total);
+		vector_step(&sk, total);
 		if (vector_message(&header, total))
 			break;
 		http1_open(view, total, 0, 0, header.iovec, header.n_iovec);
@@ -140,7 +111,7 @@ static __always_inline void http1_open_call(struct http1_view *view, struct sock
 	}
 length_only:
 	if (!(how & CALL_READABLE))
-		step_vector(sk, total);
+		vector_step(&sk, total);
 	http1_open(view, total, 0, 0, 0, 0);
 }
 

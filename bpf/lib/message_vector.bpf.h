@@ -8,6 +8,7 @@
 #define LEADLINE_MESSAGE_VECTOR_BPF_H
 
 #include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/compat.bpf.h"
 #include "lib/task.bpf.h"
@@ -54,14 +55,37 @@ static __always_inline __u32 vector_messages(const struct pt_regs *regs)
 	return n < VECTOR_MAX ? n : VECTOR_MAX;
 }
 
-/* One message of the call has been moved, of `ret` bytes, or not. */
-__noinline int vector_step(int ret)
+/*
+ * io_uring moves data of one socket while the registers still tell of a call on another file: a task that
+ * uses it must be in a call on this very socket, whose address it is.
+ */
+__noinline int call_is_on(__u64 sk, __u32 fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file **fds = BPF_CORE_READ(task, files, fdt, fd);
+	struct file *file = NULL;
+	struct socket *socket;
+
+	bpf_probe_read_kernel(&file, sizeof(file), fds + fd);
+	socket = BPF_CORE_READ(file, private_data);
+	return (__u64)BPF_CORE_READ(socket, sk) == sk;
+}
+
+/*
+ * Such a call on this socket has moved one message, of `ret` bytes, or not; others are let be. Of each message the call must be
+ * opened (http1_call.bpf.h), or else this be told.
+ */
+__noinline int vector_step(const __u64 *sk, int ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct task_state *state = task_state_of(task);
+	struct task_state *state;
 	__u32 mark, at = 0;
 
+	if (!sk || !is_vector_call(regs) ||
+	    (task_uses_io_uring(task) && !call_is_on(*sk, syscall_argument(regs, 0))))
+		return 0;
+	state = task_state_of(task);
 	if (!state)
 		return 0;
 	mark = vector_mark(regs);
@@ -71,6 +95,16 @@ __noinline int vector_step(int ret)
 		at = 0;
 	state->vector = ret < 0 ? 0 : mark | (at + 1);
 	return 0;
+}
+
+/* The same, where that is rarely such a call. */
+static __always_inline void step_vector(const struct sock *sk, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const __u64 address = (__u64)sk; /* in an argument, it is no number to the verifier */
+
+	if (is_vector_call((struct pt_regs *)bpf_task_pt_regs(task)))
+		vector_step(&address, ret);
 }
 
 /* Whether fewer than the bytes of a sent message are `size`; then the call is over. */

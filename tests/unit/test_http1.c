@@ -453,6 +453,40 @@ static void unreadable_memory(void **state)
 	assert_int_equal(run.stream.phase, HTTP1_LOST);
 }
 
+/* What was moved unseen is a length: a body goes on by it, and anything else is lost. */
+static void a_length_is_passed_over(void **state)
+{
+	static const struct {
+		enum http1_phase phase;
+		uint64_t left, size;
+		uint32_t events;
+		enum http1_phase phase_after;
+		uint64_t left_after;
+	} lengths[] = {
+		{ HTTP1_BODY, 10, 7, 0, HTTP1_BODY, 3 },
+		{ HTTP1_BODY, 10, 10, HTTP1_ENDED, HTTP1_START, 0 },
+		{ HTTP1_BODY, 10, 11, HTTP1_ENDED | HTTP1_UNREADABLE, HTTP1_LOST, 0 },
+		{ HTTP1_CHUNK, 10, 7, 0, HTTP1_CHUNK, 3 },
+		{ HTTP1_CHUNK, 10, 10, 0, HTTP1_CHUNK_SIZE, 0 },
+		{ HTTP1_CHUNK, 10, 11, HTTP1_UNREADABLE, HTTP1_LOST, 0 },
+		{ HTTP1_START, 0, 1, HTTP1_UNREADABLE, HTTP1_LOST, 0 },
+		{ HTTP1_UNTIL_CLOSE, 0, 1, 0, HTTP1_UNTIL_CLOSE, 0 },
+		{ HTTP1_LOST, 0, 1, 0, HTTP1_LOST, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		struct http1_stream stream = { .phase = (uint8_t)lengths[i].phase,
+					       .left = lengths[i].left };
+		struct http1_view view;
+
+		http1_open(&view, lengths[i].size, 0, 0, 0, 0);
+		assert_int_equal(http1_pass(&stream, &view), lengths[i].events);
+		assert_int_equal(stream.phase, lengths[i].phase_after);
+		assert_int_equal(stream.left, lengths[i].left_after);
+	}
+}
+
 static void many_messages_in_one_call(void **state)
 {
 	static char bytes[100 * 64];
@@ -625,6 +659,7 @@ int main(void)
 		cmocka_unit_test(skips_bodies_without_reading),
 		cmocka_unit_test(bytes_are_taken_midway),
 		cmocka_unit_test(unreadable_memory),
+		cmocka_unit_test(a_length_is_passed_over),
 		cmocka_unit_test(many_messages_in_one_call),
 		cmocka_unit_test(usual_messages_take_one_step),
 		cmocka_unit_test(ends_where_http_parser_says),

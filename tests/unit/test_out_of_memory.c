@@ -362,7 +362,7 @@ static int feed_slow_requests(void **ret_made)
 		struct stream_event head;
 		struct slow_request request;
 	} event = { .head = { .kind = STREAM_SLOW_REQUEST, .ns = 100 },
-		    .request = { .duration_ns = 7, .target = "/users", .target_size = 6 } };
+		    .request = { .duration_ns = 7, .line = "GET /users ", .line_size = 11 } };
 
 	if (!slow)
 		return -ENOMEM;

@@ -42,6 +42,16 @@ static const struct request_path path = {
 	.connect_ns = 3 * MS,
 };
 
+/* As the kernel side has it: what follows the line, too, as far as there is room. */
+static void set_target(struct slow_request *request, const char *target)
+{
+	char line[2 * SLOW_REQUEST_LINE] = "";
+
+	snprintf(line, sizeof(line), "GET %s HTTP/1.1\r\nHost: a b\r\n", target);
+	memcpy(request->line, line, sizeof(request->line));
+	request->line_size = sizeof(request->line);
+}
+
 /* On that path, all of it unattributed. */
 static struct event make_event(const char *target, uint64_t duration_ns, uint64_t end_ns)
 {
@@ -61,9 +71,7 @@ static struct event make_event(const char *target, uint64_t duration_ns, uint64_
 			     .method = HTTP1_GET },
 	};
 
-	event.request.target_size = (uint32_t)strlen(target);
-	assert_true(strlen(target) <= SLOW_REQUEST_TARGET);
-	memcpy(event.request.target, target, strlen(target));
+	set_target(&event.request, target);
 	event.request.detail.reasons_ns[REQUEST_UNATTRIBUTED] = duration_ns;
 	return event;
 }
@@ -187,7 +195,7 @@ static void addresses_and_odd_targets(void **state)
 {
 	struct slow_requests *slow = make_store(KEPT);
 	struct event event = make_event("/caf\xc3\xa9\x1b[2J", 20 * MS, NOW);
-	char longest[SLOW_REQUEST_TARGET + 1];
+	char longest[SLOW_REQUEST_LINE - sizeof("GET") + 1]; /* as is kept with its method */
 	struct snapshot *snapshot;
 
 	memset(event.request.detail.path.local_address, 0, 16);
@@ -199,9 +207,9 @@ static void addresses_and_odd_targets(void **state)
 	longest[sizeof(longest) - 1] = '\0';
 	memcpy(longest, "/files/", 7);
 	take_path(slow, longest, 10 * MS, NOW);
-	longest[SLOW_REQUEST_TARGET - sizeof("GET")] =
-		'\0'; /* with its method as long as is kept */
-	take_path(slow, longest, 9 * MS, NOW);
+	event = make_event(longest, 9 * MS, NOW);
+	event.request.line[SLOW_REQUEST_LINE - 1] = '\r'; /* all of it after all */
+	assert_int_equal(take(slow, &event), 0);
 	longest[20] = '\0';
 	take_path(slow, longest, 8 * MS, NOW);
 	take_path(slow, "", 5 * MS, NOW);
@@ -214,8 +222,8 @@ static void addresses_and_odd_targets(void **state)
 	assert_string_equal(snapshot->slow[0].record->route,
 			    "/{rest}"); /* not learned from a 404 */
 	assert_string_equal(snapshot->slow[1].record->route, "/files/{rest}");
-	assert_int_equal(strlen(snapshot->slow[1].record->target), SLOW_REQUEST_TARGET);
-	assert_string_equal(snapshot->slow[2].record->route, "/files/{rest}");
+	assert_int_equal(strlen(snapshot->slow[1].record->target), sizeof(longest) - 1);
+	assert_int_equal(strlen(snapshot->slow[2].record->target), sizeof(longest) - 2);
 	assert_string_equal(snapshot->slow[3].record->route, longest);
 	assert_string_equal(snapshot->slow[4].record->route, "");
 }
@@ -257,7 +265,7 @@ static void hostile_events_are_refused(void **state)
 	BAD(event.request.status = 1000);
 	BAD(event.request.method = HTTP1_METHODS);
 	BAD(event.request.outcome = REQUESTS_OUTCOMES);
-	BAD(event.request.target_size = SLOW_REQUEST_TARGET + 1);
+	BAD(event.request.line_size = SLOW_REQUEST_LINE + 1);
 	BAD(event.request.detail.reasons_ns[0] = 1); /* more than its duration */
 	BAD(event.request.detail.reasons_ns[0] = UINT64_MAX);
 	BAD(event.request.detail.downstreams[0] =
@@ -374,14 +382,14 @@ static void many_routes_are_bounded(void **state)
 
 	for (unsigned i = 0; i < wanted; i++) {
 		struct event event = make_event("/", (wanted - i) * MS, NOW);
+		char target[] = "/word?";
 
 		/* ten methods, 16 programs, 2 sides, and paths */
 		event.head.entity = i % ENTITIES;
 		event.head.role = i / ENTITIES % 2;
 		event.request.method = (uint8_t)(i / ENTITIES / 2 % HTTP1_METHODS);
-		event.request.target_size = (uint32_t)snprintf(
-			(char *)event.request.target, SLOW_REQUEST_TARGET, "/word%c",
-			'a' + (int)(i / ENTITIES / 2 / HTTP1_METHODS));
+		target[5] = (char)('a' + i / ENTITIES / 2 / HTTP1_METHODS);
+		set_target(&event.request, target);
 		/* late enough for the gate to have opened again */
 		event.head.ns = NOW;
 		assert_int_equal(
