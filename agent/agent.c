@@ -509,6 +509,8 @@ fail:
 
 int agent_run(struct agent *agent)
 {
+	if (agent->probes)
+		maintain(agent); /* at once: probes on demand have waited for the others only */
 	return loop_run(agent->loop);
 }
 

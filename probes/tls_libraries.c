@@ -15,7 +15,8 @@
 #define FIRST_GAP_NS   NS_PER_S
 #define LAST_GAP_NS    (60 * NS_PER_S)
 #define GONE_AFTER_NS  (180 * NS_PER_S) /* three times as long as a process is not looked at */
-#define SCAN_PROCESSES 64 /* looked at in one go */
+#define SCAN_PROCESSES 64 /* looked at in one go … */
+#define SCAN_AT_FIRST  512 /* … but for the first */
 #define MAX_PROCESSES  65536
 #define MAX_LINES      65536 /* of a process's table of mappings */
 #define MOUNTINFO_MAX  (1 << 20)
@@ -345,10 +346,11 @@ bool tls_libraries_scan(struct tls_libraries *libraries, uint64_t now_ns)
 {
 	DIR *directory = opendir(libraries->proc);
 	const struct dirent *entry;
-	int n = 0;
+	int n = 0, most;
 
 	libraries->turn++;
 	libraries->bytes_left = SCAN_BYTES;
+	most = libraries->turn == 1 ? SCAN_AT_FIRST : SCAN_PROCESSES;
 	while (directory && (entry = readdir(directory))) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 		struct process *process = pid > 0 ? find_process(libraries, pid, now_ns) : NULL;
@@ -356,7 +358,7 @@ bool tls_libraries_scan(struct tls_libraries *libraries, uint64_t now_ns)
 		if (!process)
 			continue;
 		process->turn = libraries->turn;
-		if (process->next_ns > now_ns || n == SCAN_PROCESSES || !libraries->bytes_left ||
+		if (process->next_ns > now_ns || n == most || !libraries->bytes_left ||
 		    pid == libraries->own_pid)
 			continue;
 		n += look_at(libraries, &process->shown, now_ns);
