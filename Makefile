@@ -66,7 +66,7 @@ help:
 ## sudo make bench  cost and speed beside the peers, as one table
 ## sudo make connections   REQUESTS (5000000) over CONNECTIONS (10000) at once: memory must stay
 ## sudo make soak   SOAK_MINUTES (30) of processes, groups and connections that come and go: memory must stay
-## make check       formatting, cppcheck, clang-tidy, warnings as errors under gcc, clang and for arm64
+## make check       formatting, stack of BPF programs, cppcheck, clang-tidy, warnings as errors under gcc, clang and for arm64
 ## make asan, tsan  the unit tests under the sanitizers
 ## make fuzz        every fuzz target for FUZZ_SECONDS (60) each
 ## make coverage    what the tests run of the agent, by folder; by line in build-coverage/html

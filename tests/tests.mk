@@ -112,7 +112,7 @@ C_FILES := $(wildcard agent/*.[ch] agent/cli/*.[ch] bpf/*.[ch] bpf/lib/*.h expor
 SHELL_FILES := $(wildcard deploy/*.sh tests/*/*.sh .ci/run)
 
 check: deps-check
-	$(Q)$(MAKE) --no-print-directory check-format check-shell check-cppcheck check-build check-cross check-lint
+	$(Q)$(MAKE) --no-print-directory check-format check-shell check-stack check-cppcheck check-build check-cross check-lint
 check-format:
 	$(call say,FORMAT,$(words $(C_FILES)) files)
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
@@ -121,6 +121,10 @@ format:
 check-shell:
 	$(call say,SHELL,$(SHELL_FILES))
 	$(Q)shellcheck $(SHELL_FILES)
+# What takes more stack than kernels before 6.10 allow is refused there.
+check-stack: $(BPF_OBJECTS)
+	$(call say,STACK,$(words $(BPF_OBJECTS)) objects)
+	$(Q)python3 tests/vm/stack.py $(BPF_OBJECTS)
 check-build:
 	$(Q)$(MAKE) --no-print-directory BUILD=build-check-gcc CC=gcc WERROR=-Werror test-programs
 	$(Q)$(MAKE) --no-print-directory BUILD=build-check-clang CC=clang WERROR=-Werror test-programs
@@ -145,7 +149,7 @@ check-cppcheck:
 	$(Q)cppcheck -q -j $$(nproc) --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,style,performance,portability \
 		--library=posix --library=gnu --library=.cppcheck.cfg --suppress=variableScope --suppress=unusedStructMember --suppress=readdirCalled \
 		-D_GNU_SOURCE -D__x86_64__ -I. $(LINT_FILES)
-.PHONY: check-format check-shell check-cppcheck check-build check-cross check-lint
+.PHONY: check-format check-shell check-stack check-cppcheck check-build check-cross check-lint
 
 # ---- sanitizers ----------------------------------------------------------------------------------
 asan: deps-test
