@@ -276,14 +276,11 @@ static int prepare_maps(struct probe *probe)
  */
 static void forgo_modules(struct probe *probe)
 {
-	struct bpf_program *program;
+	struct bpf_program *program = bpf_object__next_program(probe->object, NULL);
 
 	log_mute_libbpf(true);
-	bpf_object__for_each_program (program, probe->object)
-		if (bpf_program__type(program) == BPF_PROG_TYPE_TRACING) {
-			bpf_program__set_attach_target(program, 0, "leadline_nothing");
-			break;
-		}
+	if (program)
+		bpf_program__set_attach_target(program, 0, "leadline_nothing");
 	log_mute_libbpf(false);
 }
 
