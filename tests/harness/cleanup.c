@@ -13,27 +13,41 @@ struct undo {
 	struct undo *next;
 };
 
-static struct undo *undo_list;
-static pid_t undo_owner; /* a forked child inherits the list, and must leave it alone */
+static struct undo *undo_list; /* of the running test */
+static struct undo *kept_list; /* of the program */
+static bool is_kept;
+static pid_t undo_owner; /* a forked child inherits the lists, and must leave them alone */
 
-void cleanup_run(void)
+static void run_list(struct undo **list)
 {
 	if (getpid() != undo_owner)
 		return;
-	while (undo_list) {
-		struct undo *undo = undo_list;
+	while (*list) {
+		struct undo *undo = *list;
 
-		undo_list = undo->next;
+		*list = undo->next;
 		undo->function(undo->context);
 		free(undo);
 	}
 }
 
+void cleanup_run(void)
+{
+	run_list(&undo_list);
+	run_list(&kept_list);
+}
+
 int cleanup_teardown(void **state)
 {
 	(void)state;
-	cleanup_run();
+	is_kept = false;
+	run_list(&undo_list);
 	return 0;
+}
+
+void cleanup_keep(bool keep)
+{
+	is_kept = keep;
 }
 
 /* Not async-signal-safe, knowingly: the program is over, and a leaked loop device is worse than a hang that timeout(1) ends. */
@@ -46,6 +60,7 @@ static void stop_on_signal(int signal_number)
 
 void cleanup_push(void (*undo)(void *context), void *context)
 {
+	struct undo **list = is_kept ? &kept_list : &undo_list;
 	struct undo *entry = malloc(sizeof(*entry));
 
 	if (!entry)
@@ -56,21 +71,28 @@ void cleanup_push(void (*undo)(void *context), void *context)
 		signal(SIGTERM, stop_on_signal);
 		signal(SIGINT, stop_on_signal);
 	}
-	*entry = (struct undo){ undo, context, undo_list };
-	undo_list = entry;
+	*entry = (struct undo){ undo, context, *list };
+	*list = entry;
 }
 
-void cleanup_forget(void *context)
+static bool forget(struct undo **list, const void *context)
 {
-	for (struct undo **at = &undo_list; *at; at = &(*at)->next) {
+	for (struct undo **at = list; *at; at = &(*at)->next) {
 		struct undo *undo = *at;
 
 		if (undo->context != context)
 			continue;
 		*at = undo->next;
 		free(undo);
-		return;
+		return true;
 	}
+	return false;
+}
+
+void cleanup_forget(void *context)
+{
+	if (!forget(&undo_list, context))
+		forget(&kept_list, context);
 }
 
 void test_fail(const char *format, ...)
@@ -98,6 +120,14 @@ void test_skip(const char *format, ...)
 	fflush(stdout);
 	skip();
 	abort();
+}
+
+__attribute__((constructor)) static void choose_tests(void)
+{
+	const char *filter = getenv("TEST_FILTER");
+
+	if (filter)
+		cmocka_set_test_filter(filter);
 }
 
 void require_root(void)

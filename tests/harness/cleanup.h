@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What must be undone when a test or the program ends, time, waiting, skipping. */
+/*
+ * What must be undone when a test or the program ends, time, waiting, skipping. Of a program only the tests whose names fit
+ * $TEST_FILTER are run, * being any text and ? any letter.
+ */
 #ifndef LEADLINE_TESTS_CLEANUP_H
 #define LEADLINE_TESTS_CLEANUP_H
 
@@ -13,7 +16,9 @@ void cleanup_push(void (*undo)(void *context), void *context);
 /* Takes back the registration of `context` without running it. */
 void cleanup_forget(void *context);
 void cleanup_run(void);
-int cleanup_teardown(void **state); /* cleanup_run() as a cmocka teardown */
+int cleanup_teardown(void **state); /* of a test, for cmocka */
+/* While true, what is registered stays until the program ends, for the tests after this one. */
+void cleanup_keep(bool keep);
 
 /* Fails the running test with a message. Does not return. */
 void test_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));

@@ -151,6 +151,20 @@ struct leadline *leadline_start_only(const char *probes, const char *const flags
 	return leadline_start(all);
 }
 
+struct leadline *leadline_shared(const char *probes)
+{
+	static struct leadline *shared;
+	static const char *probes_of_shared;
+
+	if (shared && !strcmp(probes, probes_of_shared) && leadline_alive(shared))
+		return shared;
+	cleanup_keep(true);
+	shared = leadline_start_only(probes, NULL);
+	cleanup_keep(false);
+	probes_of_shared = probes;
+	return shared;
+}
+
 bool leadline_alive(struct leadline *leadline)
 {
 	char path[64], *status;

@@ -27,6 +27,11 @@ const char *leadline_binary(void);
 struct leadline *leadline_start(const char *const flags[]);
 /* The same with only these probes enabled, e.g. "sched host". */
 struct leadline *leadline_start_only(const char *probes, const char *const flags[]);
+/*
+ * The same without further flags, for all tests of the program that ask for these probes one after the other: a start takes
+ * long where CPUs are emulated. Not to be stopped, and not where it matters what was there before it.
+ */
+struct leadline *leadline_shared(const char *probes);
 /* Without waiting, and without asking for root. */
 struct leadline *leadline_spawn(const char *const flags[]);
 /* Starts it again, once ended, with the same flags on the same port; does not wait. */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "agent/caps.h"
 #include "tests/harness/harness.h"
 #include "tests/harness/requests.h"
 
@@ -11,18 +12,24 @@ struct leadline *requests_agent_start(void)
 	return leadline_start_only("requests", (const char *const[]){ NULL });
 }
 
+/* The probe's hook on what any socket has received. */
+static const struct hook every_socket = {
+	.name = "receive",
+	.alternatives = { { "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3 } },
+};
+
 void requests_need_every_socket(void)
 {
-	const char *avoided = getenv("LEADLINE_HOOKS_AVOID");
-	struct output *output =
-		run_shell("grep -q btf_trace_sock_recv_length /sys/kernel/btf/vmlinux");
-	bool exists = !output->status;
+	struct hook_choice choice;
+	struct caps *caps;
+	char error[256];
 
-	output_free(output);
-	if (!exists)
-		test_skip("this kernel has no hooks for other sockets than TCP's");
-	if (avoided && strstr(avoided, "sock_recv_length"))
-		test_skip("the hooks for all sockets are to be avoided");
+	if (caps_new(getenv("LEADLINE_HOOKS_AVOID"), &caps, error, sizeof(error)))
+		test_fail("what the kernel offers: %s", error);
+	choice = hook_select(&every_socket, caps_offers(caps));
+	caps_free(caps);
+	if (!choice.alternative)
+		test_skip("TCP sockets only: %s", choice.why_not);
 }
 
 void requests_expect(const char *what, double seen, double expected)

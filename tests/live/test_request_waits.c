@@ -21,11 +21,6 @@
 #define ASKED 31
 #define PAUSE 0.01
 
-static struct leadline *start_agent(void)
-{
-	return leadline_start_only("sched requests", (const char *const[]){ NULL });
-}
-
 /* ---- what servers do before they answer ---- */
 
 static void do_sleep(void)
@@ -187,7 +182,7 @@ static double all_reasons_of(const struct page *page, const char *comm)
 /* Returns the page and the server's name. Every request is counted, and its time all told. */
 static struct page *hold(void (*server)(int s), void (*what)(void), const char **ret_comm)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = leadline_shared("sched requests");
 	struct dialogue dialogue = {
 		.family = AF_INET, .connections = 1, .server = server, .client = ask
 	};
@@ -205,7 +200,6 @@ static struct page *hold(void (*server)(int s), void (*what)(void), const char *
 	if (fabs(sum / durations.sum - 1) > 0.01)
 		test_fail("the reasons sum to %.6f s, the durations to %.6f s", sum, durations.sum);
 	*ret_comm = parties.server;
-	leadline_stop(leadline);
 	return page;
 }
 
@@ -388,7 +382,7 @@ static void answer_twice(int s)
 
 static void hold_several_at_once(void)
 {
-	struct leadline *leadline = start_agent();
+	struct leadline *leadline = leadline_shared("sched requests");
 	struct dialogue dialogue = { .family = AF_INET,
 				     .connections = 1,
 				     .server = answer_twice,
@@ -407,7 +401,6 @@ static void hold_several_at_once(void)
 		metric_histogram(page, language->durations, "comm", parties.server, NULL).sum,
 		1e-6);
 	page_free(page);
-	leadline_stop(leadline);
 }
 
 static void several_at_once(void **state)

@@ -57,8 +57,12 @@ static void expect_requests(const struct page *page, const char *metric, const c
 static struct nginx *start_nginx(const char *listen, const char *server)
 {
 	struct nginx *nginx = nginx_start(listen, server);
-	const char *directory = cgroup_create("requests-nginx");
+	static int n_started;
+	const char *directory;
+	char name[32];
 
+	snprintf(name, sizeof(name), "requests-nginx%d", ++n_started);
+	directory = cgroup_create(name);
 	cgroup_enter(directory, nginx->pid);
 	nginx_unit = strrchr(directory, '/');
 	return nginx;
@@ -78,12 +82,12 @@ static void expect_nginx(const struct page *page, const char *method, const char
 
 static void real_server_and_client(const char *listen)
 {
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 	struct nginx *nginx = start_nginx(
 		listen,
 		"location /post { return 201 \"taken\\n\"; } location /file { alias files/; sendfile on; }");
-	const char *curl = program_renamed("curl", "curl-requests"), *name = "curl-requests",
-		   *host = nginx->host;
+	const char *name = listen ? "curl-requests-6" : "curl-requests",
+		   *curl = program_renamed("curl", name), *host = nginx->host;
 	int port = nginx->port;
 	struct page *page;
 
@@ -167,7 +171,7 @@ static void pipelined_by_wrk(void **state)
 	struct page *page;
 
 	require_real_time(); /* thousands of requests within its second */
-	leadline = requests_agent_start();
+	leadline = leadline_shared("requests");
 	nginx = start_nginx(NULL, NULL);
 	wrk = program_renamed("wrk", "wrk-requests");
 	script = write_file(nginx->directory, "pipeline.lua",
@@ -364,7 +368,7 @@ static void every_way_to_send_and_receive(int family)
 		{ "OPTIONS", "204", "", "" },
 	};
 	const size_t n = sizeof(expected) / sizeof(expected[0]);
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 
 	for (manner = WHOLE; manner < MANNERS; manner++) {
 		struct dialogue dialogue = { .family = family,
@@ -479,7 +483,7 @@ static void expect_mean(const struct page *page, const char *metric, const char 
 
 static void durations_of_a_server_that_sleeps(void **state)
 {
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline;
 	struct dialogue dialogue = {
 		.family = AF_INET, .connections = 1, .server = answer_late, .client = ask_and_wait
 	};
@@ -487,6 +491,7 @@ static void durations_of_a_server_that_sleeps(void **state)
 	struct page *page;
 
 	require_real_time();
+	leadline = leadline_shared("requests");
 	measured = mmap(NULL, sizeof(*measured), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			-1, 0);
 	assert_true(measured != MAP_FAILED);
@@ -556,7 +561,7 @@ static void how_they_end(int family)
 		{ hang_up_without_answer, "no_response", "" },
 		{ reset_amid_answer, "response_cut_short", "200" },
 	};
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 
 	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
 		struct dialogue dialogue = { .family = family,
@@ -611,7 +616,7 @@ static void ask_pings(int s)
 
 static void other_protocols_are_bytes(void **state)
 {
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 	struct dialogue dialogue = {
 		.family = AF_INET, .connections = 3, .server = answer_pings, .client = ask_pings
 	};
@@ -677,7 +682,7 @@ static void expect_lost(const struct page *page, const char *reason, double expe
 
 static void unreadable_response(void **state)
 {
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 	struct dialogue dialogue = { .family = AF_INET,
 				     .connections = 1,
 				     .server = answer_the_second_from_a_file,
@@ -727,7 +732,7 @@ static void ask_for_many_chunks(int s)
 /* More than one call's share of time allows: the server's response then ends where the next thing begins. */
 static void too_many_chunks_in_one_call(void **state)
 {
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 	struct dialogue dialogue = { .family = AF_INET,
 				     .connections = 3,
 				     .server = answer_in_many_chunks,
@@ -771,7 +776,7 @@ static double in_flight(const struct page *page, const char *comm, const char *r
 
 static void requests_in_flight_and_their_age(void **state)
 {
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 	struct workload *workload = steps_start("holder", hold_a_request, NULL);
 	double started = clock_seconds(), age;
 	struct page *page;

@@ -134,7 +134,7 @@ static void ask(int s)
 
 static void every_turn(const int families[2])
 {
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 
 	for (size_t i = 0; i < sizeof(talks) / sizeof(talks[0]); i++) {
 		struct dialogue dialogue = { .family = families[i % 2],
@@ -167,6 +167,7 @@ static void every_turn_is_an_exchange(void **state)
 
 static void every_turn_over_unix_sockets(void **state)
 {
+	requests_need_every_socket();
 	every_turn((const int[]){ AF_UNIX, AF_UNIX });
 	(void)state;
 }
@@ -324,7 +325,7 @@ static double in_flight(const struct page *page, const char *comm, const char *r
 static void what_waits_for_an_answer_is_in_flight(void **state)
 {
 	static const double expected[] = { 3, 2, 0 };
-	struct leadline *leadline = requests_agent_start();
+	struct leadline *leadline = leadline_shared("requests");
 	struct workload *workload = steps_start("holder", hold_commands, NULL);
 
 	pause_seconds(0.1);

@@ -353,25 +353,37 @@ static bool ring_is_to_be_had(void)
 	return true;
 }
 
-static void every_way_through_a_ring(void **state)
+static void every_way(int family)
 {
 	struct leadline *leadline;
 
 	if (!ring_is_to_be_had())
 		test_skip("no io_uring here: see /proc/sys/kernel/io_uring_disabled");
-	leadline = requests_agent_start();
+	leadline = leadline_shared("requests");
 	for (size_t i = 0; i < N_MANNERS; i++) {
 		manner = &manners[i];
-		expect_all(leadline, AF_INET);
-		expect_all(leadline, AF_UNIX);
+		expect_all(leadline, family);
 	}
+}
+
+static void every_way_over_tcp(void **state)
+{
+	every_way(AF_INET);
+	(void)state;
+}
+
+static void every_way_over_unix_sockets(void **state)
+{
+	requests_need_every_socket();
+	every_way(AF_UNIX);
 	(void)state;
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		HARNESS_TEST(every_way_through_a_ring),
+		HARNESS_TEST(every_way_over_tcp),
+		HARNESS_TEST(every_way_over_unix_sockets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,13 +36,16 @@ grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	export LEADLINE_HOOKS_AVOID="$avoid"
 	run "$probe-$number" "/build/tests/live/test_$probe"
 done
-for test in requests_calls requests_streams requests_spliced requests_http2 requests_sampling request_waits slow_requests host tcp_loss ledger attribution; do
+for test in requests_calls requests_spliced requests_streams requests_ends requests_uring requests_http2 requests_sampling request_waits slow_requests host tcp_loss ledger attribution; do
 	is_wanted "$test" && run "$test" "/build/tests/live/test_$test"
 done
+# Of process and memory what groups matter to: the rest is above.
 if is_wanted groups; then
 	for version in v1 v2; do
 		groups "$version"
-		for test in process memory attribution zoom; do
+		TEST_FILTER='*oom*' run "groups-$version-process" /build/tests/live/test_process
+		TEST_FILTER='*stall*' run "groups-$version-memory" /build/tests/live/test_memory
+		for test in attribution zoom; do
 			run "groups-$version-$test" "/build/tests/live/test_$test"
 		done
 	done
