@@ -32,7 +32,7 @@ test-unit-programs: $(UNIT)
 test-programs: $(BUILD)/leadline $(UNIT) $(LIVE) $(PEERS)
 .PHONY: test-unit-programs test-programs
 
-test-unit:
+test-unit: check-stack
 	$(Q)$(MAKE) --no-print-directory test-unit-programs
 	$(Q)$(RUN_TESTS) $(filter-out $(NEED_A_KERNEL),$(UNIT))
 test-live:

@@ -12,24 +12,45 @@ struct leadline *requests_agent_start(void)
 	return leadline_start_only("requests", (const char *const[]){ NULL });
 }
 
-/* The probe's hook on what any socket has received. */
-static const struct hook every_socket = {
-	.name = "receive",
-	.alternatives = { { "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3 } },
-};
+static bool is_avoided(const struct hook_alternative *hook)
+{
+	const char *list = getenv("LEADLINE_HOOKS_AVOID"), *word;
+	size_t length;
+
+	while (hook_next_word(&list, &word, &length))
+		if (hook_word_names(word, length, hook))
+			return true;
+	return false;
+}
+
+/* Of a tracepoint: else skips, and tells what is seen without it. */
+static void need_hook(const struct hook_alternative *hook, const char *without)
+{
+	struct output *output =
+		run_shell("grep -q btf_trace_%s /sys/kernel/btf/vmlinux", hook->target);
+	bool exists = !output->status;
+
+	output_free(output);
+	if (!exists)
+		test_skip("%s: this kernel has no tracepoint %s", without, hook->target);
+	if (is_avoided(hook))
+		test_skip("%s: %s is to be avoided", without, hook->target);
+}
 
 void requests_need_every_socket(void)
 {
-	struct hook_choice choice;
-	struct caps *caps;
-	char error[256];
+	static const struct hook_alternative receive = { "requests_recv", HOOK_TP_BTF,
+							 "sock_recv_length" };
 
-	if (caps_new(getenv("LEADLINE_HOOKS_AVOID"), &caps, error, sizeof(error)))
-		test_fail("what the kernel offers: %s", error);
-	choice = hook_select(&every_socket, caps_offers(caps));
-	caps_free(caps);
-	if (!choice.alternative)
-		test_skip("TCP sockets only: %s", choice.why_not);
+	need_hook(&receive, "TCP sockets only");
+}
+
+void requests_need_io_uring(void)
+{
+	static const struct hook_alternative submit = { "requests_uring_submit", HOOK_TP_BTF,
+							"io_uring_submit_req" };
+
+	need_hook(&submit, "what io_uring moves is a length only");
 }
 
 void requests_expect(const char *what, double seen, double expected)
@@ -55,7 +76,8 @@ void requests_expect_nothing_lost(const struct page *page)
 
 		if (!strcmp(sample->name, "leadline_probe_lost_total") &&
 		    !strcmp(sample_label(sample, "probe"), "requests") &&
-		    strcmp(sample_label(sample, "reason"), "recursion") && sample->value > 0)
+		    strcmp(sample_label(sample, "reason"), "recursion") &&
+		    strcmp(sample_label(sample, "reason"), "slow_routes_full") && sample->value > 0)
 			test_fail("lost %s: %.0f", sample_label(sample, "reason"), sample->value);
 	}
 }

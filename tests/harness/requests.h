@@ -13,6 +13,8 @@ struct leadline *requests_agent_start(void);
  * UDP are not seen then.
  */
 void requests_need_every_socket(void);
+/* The same for what programs say through io_uring, which is looked into from 6.4 on. */
+void requests_need_io_uring(void);
 /* A count must be exact, else the test fails naming `what`. */
 void requests_expect(const char *what, double seen, double expected);
 /*
@@ -22,7 +24,10 @@ void requests_expect(const char *what, double seen, double expected);
 double requests_summarized(const struct page *page, const char *metric, const char *label,
 			   const char *value, const char *system, const char *summary,
 			   const char *status);
-/* A hook that interrupts itself is skipped by the kernel; those that count requests never do. */
+/*
+ * A hook that interrupts itself is skipped by the kernel; those that count requests never do. Nor does it take a count away when slow
+ * requests of one route are forgotten for another's.
+ */
 void requests_expect_nothing_lost(const struct page *page);
 
 /* GET /requests with what is asked for behind it; lives until cleanup. */

@@ -359,6 +359,7 @@ static void every_way(int family)
 
 	if (!ring_is_to_be_had())
 		test_skip("no io_uring here: see /proc/sys/kernel/io_uring_disabled");
+	requests_need_io_uring();
 	leadline = leadline_shared("requests");
 	for (size_t i = 0; i < N_MANNERS; i++) {
 		manner = &manners[i];

@@ -36,7 +36,7 @@ grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	export LEADLINE_HOOKS_AVOID="$avoid"
 	run "$probe-$number" "/build/tests/live/test_$probe"
 done
-for test in requests_calls requests_spliced requests_streams requests_ends requests_uring requests_http2 requests_sampling request_waits slow_requests host tcp_loss ledger attribution; do
+for test in requests_calls requests_spliced requests_streams requests_ends requests_uring request_sizes request_connections requests_http2 requests_sampling request_waits slow_requests host tcp_loss ledger attribution; do
 	is_wanted "$test" && run "$test" "/build/tests/live/test_$test"
 done
 # Of process and memory what groups matter to: the rest is above.
