@@ -10,9 +10,10 @@
 #include <string.h>
 #include <time.h>
 #include "probes/probe.h"
+#include "probes/tls_callers.h"
 #include "probes/tls_choice.h"
-#include "probes/tls_hooks.h"
 #include "probes/tls_libraries.h"
+#include "probes/tls_processes.h"
 #include "bpf/requests.h"
 #include "bpf/tls.h"
 #include "tls.skel.h"
@@ -27,11 +28,6 @@ PROBE_SKELETON(tls)
 			{ program_ "_each", HOOK_UPROBE, name_, 0 },                               \
 		},                                                                                 \
 	}
-
-#define PROCESSES_MAX  256 /* that hooks are put on one by one */
-#define ENDED_PER_TURN 4 /* whose hooks are taken away in one go: it takes the kernel a while */
-#define RATES_NS       500000000ULL /* older ones are not of now, those of less time are chance */
-#define COMM	       4 /* among an entity's labels */
 
 static const struct hook hooks[] = {
 	UPROBE(TLS_HOOK_CALL, "tls_called"),
@@ -88,15 +84,9 @@ struct tls_state {
 
 	struct tls_choice choice;
 	double allowed; /* calls of chosen programs a second, all together; 0: as many as there are */
-	size_t n_processes; /* that are hooked one by one */
-	struct tls_hooks *ended; /* of processes that are gone */
+	struct tls_processes processes; /* hooked one by one */
 
-	/* calls of programs, by entity */
-	const uint64_t *calls;
-	uint64_t *calls_before; /* at rates_ns, when … */
-	uint64_t rates_ns;
-	struct tls_caller *callers; /* … this was made of them */
-	size_t n_callers;
+	struct tls_callers callers;
 };
 
 static uint64_t clock_ns(void)
@@ -167,46 +157,9 @@ static bool is_chosen(const struct tls_state *state, const struct tls_process *p
 	       !tls_choice_leaves_out(&state->choice, process->name);
 }
 
-static void unhook_process(struct tls_state *state, struct tls_process *process)
-{
-	if (!process->data)
-		return;
-	tls_hooks_detach(process->data);
-	process->data = NULL;
-	state->n_processes--;
-}
-
-/* To be taken away little by little: nothing runs into them any more. */
 static void process_gone(void *context, struct tls_process *process)
 {
-	struct tls_state *state = context;
-
-	if (!process->data)
-		return;
-	tls_hooks_move(&state->ended, process->data);
-	process->data = NULL;
-	state->n_processes--;
-}
-
-static void hook_process(struct probe *probe, struct tls_state *state, struct tls_process *process)
-{
-	struct tls_hooks *hooks_there = NULL;
-
-	if (state->n_processes == PROCESSES_MAX)
-		return;
-	for (size_t i = 0; i < process->n_files; i++) {
-		const struct tls_library *library =
-			tls_libraries_find(state->libraries, &process->files[i]);
-		int err =
-			library ? tls_hooks_attach(probe, library, process->pid, &hooks_there) : 0;
-
-		if (err && err != -ESRCH) /* it has ended */
-			probe_log(probe, PROBE_WARNING,
-				  "%s of process %d, %s, cannot be hooked: %s", library->name,
-				  (int)process->pid, process->name, strerror(-err));
-	}
-	process->data = hooks_there;
-	state->n_processes += hooks_there != NULL;
+	tls_process_gone(&((struct tls_state *)context)->processes, process);
 }
 
 static void choose_process(void *context, struct tls_process *process)
@@ -214,10 +167,10 @@ static void choose_process(void *context, struct tls_process *process)
 	struct probe *probe = context;
 	struct tls_state *state = probe_data(probe);
 
-	if (!is_chosen(state, process))
-		unhook_process(state, process);
-	else if (!process->data)
-		hook_process(probe, state, process);
+	if (is_chosen(state, process))
+		tls_process_hook(&state->processes, probe, state->libraries, process);
+	else
+		tls_process_unhook(&state->processes, process);
 }
 
 static void hook_processes(struct probe *probe, const struct tls_state *state)
@@ -228,7 +181,7 @@ static void hook_processes(struct probe *probe, const struct tls_state *state)
 
 static void drop_process(void *context, struct tls_process *process)
 {
-	unhook_process(context, process);
+	tls_process_unhook(&((struct tls_state *)context)->processes, process);
 }
 
 static void unhook_processes(struct tls_state *state)
@@ -237,37 +190,7 @@ static void unhook_processes(struct tls_state *state)
 	set_libraries(state, TLS_LIBRARY_IN_PART, TLS_LIBRARY_FOUND);
 }
 
-/* ---- who makes how many calls ---- */
-
-static void take_rates(struct probe *probe, struct tls_state *state)
-{
-	uint64_t now_ns = clock_ns();
-	double seconds = (double)(now_ns - state->rates_ns) / 1e9;
-
-	state->n_callers = 0;
-	for (unsigned i = 0; i < probe_max_entities(probe); i++) {
-		uint64_t calls = __atomic_load_n(&state->calls[i], __ATOMIC_RELAXED);
-		struct tls_caller *caller = &state->callers[state->n_callers];
-
-		if (calls == state->calls_before[i])
-			continue;
-		snprintf(caller->name, sizeof(caller->name), "%s",
-			 probe_entity_labels(probe, i)[COMM]);
-		caller->calls = (double)(calls - state->calls_before[i]) / seconds;
-		state->calls_before[i] = calls;
-		state->n_callers++;
-	}
-	state->rates_ns = now_ns;
-}
-
-static void tls_forget_entity(struct probe *probe, uint32_t entity)
-{
-	const struct tls_state *state = probe_data(probe);
-
-	if (state->calls)
-		state->calls_before[entity] =
-			__atomic_load_n(&state->calls[entity], __ATOMIC_RELAXED);
-}
+/* ---- the choice ---- */
 
 /* What no plain text comes of any more is for the requests probe to tell as before. */
 static void leave_sockets(struct probe *probe, const struct tls_state *state, bool goes_on)
@@ -279,10 +202,10 @@ static void leave_sockets(struct probe *probe, const struct tls_state *state, bo
 /* Returns the share of calls that are left. */
 static double choose(struct probe *probe, struct tls_state *state)
 {
-	double left =
-		tls_choice_fit(&state->choice, state->callers, state->n_callers, state->allowed);
+	double left = tls_choice_fit(&state->choice, state->callers.callers, state->callers.n,
+				     state->allowed);
 
-	state->n_callers = 0; /* each reading is for one choice */
+	state->callers.n = 0; /* each reading is for one choice */
 	if (left == 1)
 		return left;
 	tls_libraries_each_process(state->libraries, choose_process, probe);
@@ -327,9 +250,9 @@ static bool tls_watch(struct probe *probe)
 
 	if (!state || !state->may_hook)
 		return false;
-	tls_hooks_detach(tls_hooks_take(&state->ended, ENDED_PER_TURN));
+	tls_processes_sweep(&state->processes, false);
 	if (state->reach != TLS_NOWHERE)
-		take_rates(probe, state);
+		tls_callers_read(&state->callers, probe, clock_ns());
 	if (state->reach == TLS_CHOSEN && state->allowed > 0)
 		choose(probe, state);
 	if (!tls_libraries_scan(state->libraries, clock_ns()) && state->reach != TLS_CHOSEN)
@@ -341,21 +264,16 @@ static bool tls_watch(struct probe *probe)
 	return true;
 }
 
+static void tls_forget_entity(struct probe *probe, uint32_t entity)
+{
+	tls_callers_forget(&((struct tls_state *)probe_data(probe))->callers, entity);
+}
+
 static int tls_configure(struct probe *probe)
 {
 	struct tls_state *state = state_of(probe);
-	unsigned entities = probe_max_entities(probe);
-	int err;
+	int err = state ? tls_callers_configure(&state->callers, probe) : -ENOMEM;
 
-	if (!state)
-		return -ENOMEM;
-	if (!state->callers) {
-		state->calls_before = calloc(entities, sizeof(*state->calls_before));
-		state->callers = calloc(entities, sizeof(*state->callers));
-	}
-	if (!state->calls_before || !state->callers)
-		return -ENOMEM;
-	err = probe_map_size(probe, "tls_callers", entities);
 	return err ? err
 		   : probe_lent_settings(probe, &tls_skeleton(probe)->rodata->settings,
 					 sizeof(tls_skeleton(probe)->rodata->settings));
@@ -376,13 +294,16 @@ static int check_return_hooks(struct probe *probe)
 static int tls_prepare(struct probe *probe)
 {
 	struct tls_state *state = probe_data(probe);
+	int err;
 
 	state->shared = probe_rows(probe, ".bss");
 	if (!state->shared)
 		return -errno;
 	state->counts = probe_rows(probe, "tls_counts");
-	state->calls = state->counts ? probe_rows(probe, "tls_callers") : NULL;
-	return state->calls ? check_return_hooks(probe) : -errno;
+	if (!state->counts)
+		return -errno;
+	err = tls_callers_begin(&state->callers, probe, clock_ns());
+	return err ? err : check_return_hooks(probe);
 }
 
 static int tls_start(struct probe *probe)
@@ -390,7 +311,6 @@ static int tls_start(struct probe *probe)
 	struct tls_state *state = probe_data(probe);
 
 	__atomic_store_n(&state->shared->tls, 1, __ATOMIC_RELEASE);
-	state->rates_ns = clock_ns();
 	state->reach = *state->choice.patterns ? TLS_CHOSEN : TLS_EVERYWHERE;
 	if (state->reach == TLS_CHOSEN)
 		hook_processes(probe, state);
@@ -404,9 +324,9 @@ static double tls_pause(struct probe *probe, double calls_per_second)
 	struct tls_state *state = probe_data(probe);
 	double left;
 
-	if (clock_ns() - state->rates_ns > RATES_NS)
-		take_rates(probe, state);
+	tls_callers_read(&state->callers, probe, clock_ns());
 	unhook_files(state);
+	leave_sockets(probe, state, true);
 	state->reach = TLS_CHOSEN;
 	state->allowed = calls_per_second;
 	left = choose(probe, state);
@@ -500,10 +420,8 @@ static int tls_collect(struct probe *probe, struct metric_writer *writer)
 	tls_libraries_each_process(state->libraries, write_process,
 				   &(struct process_writer){ state, writer });
 	write_bytes(state->counts, writer);
-	probe_report_memory(
-		probe, tls_libraries_bytes(state->libraries) +
-			       probe_max_entities(probe) *
-				       (sizeof(*state->callers) + sizeof(*state->calls_before)));
+	probe_report_memory(probe,
+			    tls_libraries_bytes(state->libraries) + tls_callers_bytes(probe));
 	probe_report_events(probe, __atomic_load_n(&state->counts->calls, __ATOMIC_RELAXED));
 	return 0;
 }
@@ -515,9 +433,8 @@ static void tls_destroy(struct probe *probe)
 	if (state->counts)
 		leave_sockets(probe, state, false);
 	tls_libraries_free(state->libraries);
-	tls_hooks_detach(state->ended);
-	free(state->calls_before);
-	free(state->callers);
+	tls_processes_sweep(&state->processes, true);
+	tls_callers_free(&state->callers);
 	free(state);
 }
 
