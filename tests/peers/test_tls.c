@@ -3,7 +3,9 @@
  * Real servers and clients that speak TLS: with the plain text of their libraries each request is counted once per side, as HTTP, and
  * nothing of its connection as an exchange of records.
  */
+#include <math.h>
 #include <string.h>
+#include <unistd.h>
 #include "tests/harness/harness.h"
 #include "tests/harness/nginx.h"
 #include "tests/harness/requests.h"
@@ -228,7 +230,7 @@ static void python_server_and_client(void **state)
 	slow = metric_histogram(page, CLIENT, "comm", "python-tls", "http_request_method", "GET",
 				NULL);
 	seen = page_histogram_mean(&slow);
-	/* What the client does before it writes, and after it has read, is in its own time only. */
+	/* What its library does before it writes, and after it has read, is in its own time only; without it, see below. */
 	if (seen > mean || seen < mean * 0.98 - 500e-6)
 		test_fail("mean %.6f s, by the client %.6f s", seen, mean);
 	slow = metric_histogram(page, SERVER, "unit", server->unit, "http_request_method", "GET",
@@ -238,6 +240,108 @@ static void python_server_and_client(void **state)
 	expect_no_exchanges(page, "comm", "python-tls");
 	expect_no_exchanges(page, "unit", server->unit);
 	requests_expect_nothing_lost(page);
+	page_free(page);
+	(void)state;
+}
+
+/* ---- how long it takes ---- */
+
+/* Both measure by themselves, the server from when it has read a request: of GET, which it sleeps before it answers, and of PUT. */
+static const char timing_server[] =
+	"import os, socket, ssl, sys, time\n"
+	"context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+	"listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+	"while not os.path.exists(sys.path[0] + '/ready'):\n"
+	"    time.sleep(.01)\n"
+	"context.load_cert_chain(sys.path[0] + '/cert.pem', sys.path[0] + '/key.pem')\n"
+	"answer = b'HTTP/1.1 200 OK\\r\\nContent-Length: 1000\\r\\n\\r\\n' + b'x' * 1000\n"
+	"while True:\n"
+	"    connection = listener.accept()[0]\n"
+	"    try:\n"
+	"        s = context.wrap_socket(connection, server_side=True)\n"
+	"    except OSError:\n"
+	"        continue\n" /* looked whether it listens */
+	"    took = {b'GET': 0, b'PUT': 0}\n"
+	"    while request := s.recv(4096):\n"
+	"        began = time.monotonic()\n"
+	"        method = request.split()[0]\n"
+	"        if method == b'GET':\n"
+	"            time.sleep(.02)\n"
+	"        s.sendall(answer)\n"
+	"        took[method] += time.monotonic() - began\n"
+	"    with open(sys.path[0] + '/took.new', 'w') as log:\n"
+	"        print(took[b'GET'], took[b'PUT'], file=log)\n"
+	"    os.rename(sys.path[0] + '/took.new', sys.path[0] + '/took')\n";
+
+static const char timing_client[] =
+	"import socket, ssl, sys, time\n"
+	"s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+	"s = ssl._create_unverified_context().wrap_socket(s)\n"
+	"def ask(method):\n"
+	"    request, n = method + b' / HTTP/1.1\\r\\nContent-Length: 0\\r\\n\\r\\n', 0\n"
+	"    began = time.monotonic()\n"
+	"    s.sendall(request)\n"
+	"    while n < 1041:\n"
+	"        n += len(s.recv(4096))\n"
+	"    return time.monotonic() - began\n"
+	"print(sum(ask(b'GET') for i in range(31)), sum(ask(b'PUT') for i in range(503)))\n";
+
+struct times {
+	double get, put; /* seconds, of all */
+};
+
+static struct times times_of(const char *text)
+{
+	struct times times;
+
+	if (sscanf(text, "%lf %lf", &times.get, &times.put) != 2)
+		test_fail("no times: %s", text);
+	return times;
+}
+
+static void expect_time(const struct page *page, const char *metric, const char *label,
+			const char *value, const char *method, double n, double logged)
+{
+	struct page_histogram seen =
+		metric_histogram(page, metric, label, value, "http_request_method", method, NULL);
+	double most = logged * 0.02 > n * 100e-6 ? logged * 0.02 : n * 100e-6;
+
+	requests_expect(method, seen.count, n);
+	if (!(fabs(seen.sum - logged) <= most))
+		test_fail("%s of %s: %.6f s, by its own log %.6f s", method, value, seen.sum,
+			  logged);
+}
+
+/* Within 2 % or 100 us a request. */
+static void durations_are_those_of_both_logs(void **state)
+{
+	struct leadline *leadline = agent_start();
+	struct server *server = python_server_start(timing_server);
+	const char *client = program_renamed("/usr/bin/python3", "timing-tls");
+	struct times asked_in, served_in;
+	struct output *output;
+	struct page *page;
+	char path[300], *text;
+
+	make_certificate(server->directory);
+	write_file(server->directory, "ready", "");
+	server_wait(server);
+	wait_hooked(leadline, "libssl.so", 1);
+	output = run_shell("%s %s %d", client,
+			   write_file(server->directory, "client.py", timing_client), server->port);
+	asked_in = times_of(output->text);
+	output_free(output);
+	snprintf(path, sizeof(path), "%s/took", server->directory);
+	if (!WAIT_UNTIL(access(path, R_OK) == 0, 10))
+		test_fail("the server has not written its log");
+	text = read_file(path);
+	served_in = times_of(text);
+	free(text);
+	page = leadline_scrape(leadline);
+	expect_time(page, CLIENT, "comm", "timing-tls", "GET", 31, asked_in.get);
+	expect_time(page, CLIENT, "comm", "timing-tls", "PUT", 503, asked_in.put);
+	expect_time(page, SERVER, "unit", server->unit, "GET", 31, served_in.get);
+	expect_time(page, SERVER, "unit", server->unit, "PUT", 503, served_in.put);
 	page_free(page);
 	(void)state;
 }
@@ -419,6 +523,7 @@ int main(void)
 		HARNESS_TEST(nginx_and_curl),
 		HARNESS_TEST(http2),
 		HARNESS_TEST(python_server_and_client),
+		HARNESS_TEST(durations_are_those_of_both_logs),
 		HARNESS_TEST(gnutls_client),
 		HARNESS_TEST(postgresql),
 		HARNESS_TEST(node_is_told_by_its_records),
