@@ -11,7 +11,7 @@
 
 static const char *unit;
 
-static struct nginx *start_nginx(void)
+static struct nginx *start_nginx(const char *options)
 {
 	static const char server[] =
 		"sendfile on;\n"
@@ -22,7 +22,7 @@ static struct nginx *start_nginx(void)
 		"      rewrite ^/upload(/.*) /stored$1 break;\n"
 		"      proxy_pass http://$server_addr:$server_port; }\n"
 		"    location /stored/ { dav_methods PUT; create_full_put_path on; }\n";
-	struct nginx *nginx = nginx_start(NULL, server);
+	struct nginx *nginx = nginx_start_with(NULL, options, server);
 	const char *directory = cgroup_create("sizes");
 
 	cgroup_enter(directory, nginx->pid);
@@ -57,7 +57,7 @@ static void expect_those_of_the_log(struct leadline *leadline, const struct ngin
 static void over_one_connection(void **state)
 {
 	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
-	struct nginx *nginx = start_nginx();
+	struct nginx *nginx = start_nginx("");
 
 	shell("curl -sS -o /dev/null '%s?[1-31]'", nginx_url(nginx, "/files/small"));
 	shell("curl -sS -o /dev/null '%s?[1-7]'", nginx_url(nginx, "/files/large"));
@@ -77,7 +77,7 @@ static void over_one_connection(void **state)
 static void several_at_once(void **state)
 {
 	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
-	struct nginx *nginx = start_nginx();
+	struct nginx *nginx = start_nginx("");
 
 	shell("python3 -c \"import socket; s = socket.create_connection(('%s', %d)); "
 	      "s.sendall(b'GET /files/small HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' * 12 + "
@@ -94,7 +94,7 @@ static void several_at_once(void **state)
 static void sent_by_clients(void **state)
 {
 	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
-	struct nginx *nginx = start_nginx();
+	struct nginx *nginx = start_nginx("");
 	double received, sent;
 	struct page *page;
 
@@ -116,12 +116,37 @@ static void sent_by_clients(void **state)
 	(void)state;
 }
 
+#define STREAMS 101
+#define FRAME_HEADER                                                                               \
+	9 /* bytes, which its log leaves out of requests, and theirs is one of fields only */
+
+static void over_http2(void **state)
+{
+	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	struct nginx *nginx;
+	struct page *page;
+	double received, sent;
+
+	require_program("h2load");
+	nginx = start_nginx("http2");
+	shell("h2load -n %d -c 3 -m 5 %s >/dev/null", STREAMS, nginx_url(nginx, "/files/large"));
+	page = leadline_scrape(leadline);
+	nginx_bytes(nginx, "/", &received, &sent);
+	assert_true(sent > STREAMS * 3000017.);
+	expect_bytes(page, SERVER, "request", received + STREAMS * FRAME_HEADER);
+	expect_bytes(page, SERVER, "response", sent);
+	page_free(page);
+	leadline_stop(leadline);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(over_one_connection),
 		HARNESS_TEST(several_at_once),
 		HARNESS_TEST(sent_by_clients),
+		HARNESS_TEST(over_http2),
 	};
 
 	return cmocka_run_group_tests_name("request_sizes", tests, NULL, NULL);
