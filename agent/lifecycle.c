@@ -132,8 +132,6 @@ static int choose_programs(struct probe *probe)
 		if (!alternative)
 			continue;
 		err = choose_program(probe, alternative->program, alternative->kind);
-		if (!err && alternative->tail)
-			err = choose_program(probe, alternative->tail, alternative->kind);
 	}
 	return err;
 }
@@ -222,26 +220,6 @@ static int handle_event(void *context, void *data, size_t size)
 	if (!probe->desc->on_event || probe->desc->on_event(probe, data, size))
 		probe->malformed_events++;
 	return 0; /* anything else would stop the ring */
-}
-
-static int set_tails(struct probe *probe)
-{
-	int map = bpf_object__find_map_fd_by_name(probe->object, "tail_calls");
-
-	for (size_t i = 0; i < probe->n_hooks; i++) {
-		const struct hook_alternative *alternative = probe->hooks[i].choice.alternative;
-		const __u32 only = 0;
-		int program;
-
-		if (!alternative || !alternative->tail)
-			continue;
-		program = bpf_program__fd(
-			bpf_object__find_program_by_name(probe->object, alternative->tail));
-		if (bpf_map_update_elem(map, &only, &program, BPF_ANY))
-			return fail(probe, -errno, "%s cannot be called: %s", alternative->tail,
-				    strerror(errno));
-	}
-	return 0;
 }
 
 static int prepare_maps(struct probe *probe)
@@ -335,8 +313,6 @@ int probe_load(struct probe *probe)
 				probe, err, "the kernel refuses its programs: %s%s", strerror(-err),
 				err == -EPERM ? " (needs CAP_BPF and CAP_PERFMON, or root)" : "");
 		err = prepare_maps(probe);
-		if (!err)
-			err = set_tails(probe);
 		if (err)
 			return err;
 	}

@@ -296,48 +296,17 @@ static __always_inline __u32 how_received(int flags)
 	return flags & MSG_TRUNC ? 0 : CALL_READABLE;
 }
 
-/*
- * The two hooks end in one program, which is their larger part: the verifier goes through it once, half of the time that this
- * object takes to load. The agent puts it there; a program can be called so from where it could be attached.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} tail_calls SEC(".maps");
-
-static __always_inline void end_in_moved(void *ctx, __u32 how)
-{
-	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-
-	if (!work)
-		return;
-	work->how = how;
-	bpf_tail_call(ctx, &tail_calls, 0);
-}
-
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(requests_send, struct sock *sk, int ret)
 {
-	end_in_moved(ctx, HOW_SENT);
+	moved(sk, ret, HOW_SENT);
 	return 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(requests_recv, struct sock *sk, int ret, int flags)
 {
-	end_in_moved(ctx, how_received(flags));
-	return 0;
-}
-
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(requests_moved, struct sock *sk, int ret)
-{
-	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
-
-	if (work)
-		moved(sk, ret, work->how);
+	moved(sk, ret, how_received(flags));
 	return 0;
 }
 

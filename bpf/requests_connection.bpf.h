@@ -103,7 +103,6 @@ struct work {
 	struct http1_view view;
 	__u64 now_ns;
 	__u64 sk; /* address of the socket; not to be followed */
-	__u32 how; /* enum call_how, several: from a hook to the program it ends in */
 	__u64 plain; /* address of what a TLS library takes or gives, all in one piece */
 	__u32 is_response;
 	/* of a call that is not HTTP/1's */

@@ -70,7 +70,7 @@ static __always_inline void end_exchange(struct stream *stream, struct exchange_
 	if (__sync_val_compare_and_swap(&stream->phase, STREAM_ANSWERED, STREAM_IDLE) !=
 	    STREAM_ANSWERED)
 		return;
-	slot = at_most(requests_slot(ns), HIST_SLOTS - 1);
+	slot = at_most(hist_slot(ns), HIST_SLOTS - 1);
 	add(&row->duration.slots[slot], 1);
 	add(&row->duration.sum_ns, ns);
 	raise(&row->duration.max_ns, ns);

@@ -73,7 +73,7 @@ __noinline int requests_finish(struct connection *connection, __u64 sk, __u64 en
 	if (!row)
 		return 0;
 	ending.duration_ns = end_ns > start_ns ? end_ns - start_ns : 0;
-	slot = requests_fine_slot(ending.duration_ns);
+	slot = hist3_slot(ending.duration_ns);
 	record_duration(row, ending.duration_ns, slot, connection->weight);
 	record_bytes(row, ending.request_bytes, ending.response_bytes, connection->weight);
 	if (connection->response_started) {
@@ -84,7 +84,7 @@ __noinline int requests_finish(struct connection *connection, __u64 sk, __u64 en
 		if (first_byte_ns == ending.duration_ns && slot)
 			slot = requests_coarse_slot(slot);
 		else
-			slot = requests_slot(first_byte_ns);
+			slot = hist_slot(first_byte_ns);
 		record_first_byte(row, first_byte_ns, slot, connection->weight);
 	}
 	if (has_ledger(connection->role) || is_slow(connection, ending.duration_ns))

@@ -64,21 +64,7 @@ static __always_inline void raise(__u64 *max, __u64 value)
 		*max = value; /* lanes shared: the larger of two at once may lose */
 }
 
-/*
- * Slots of a duration. Functions of their own, as all that have many paths are: the verifier follows each path of what is inlined
- * on to the end of the program, but what such a function returns is any number to it.
- */
-__noinline __u32 requests_fine_slot(__u64 ns)
-{
-	return hist3_slot(ns);
-}
-
-__noinline __u32 requests_slot(__u64 ns)
-{
-	return hist_slot(ns);
-}
-
-/* Of as many as it stands for. slot: requests_fine_slot(ns), and requests_slot(ns) in the next function. */
+/* Of as many as it stands for. slot: hist3_slot(ns), and hist_slot(ns) in the next function. */
 static __always_inline void record_duration(struct requests_row *row, __u64 ns, __u64 slot,
 					    __u32 times)
 {

@@ -41,8 +41,6 @@ struct hook_alternative {
 	const char *target;
 	unsigned min_args; /* tp_btf: arguments its prototype must have; 0: any */
 	unsigned max_args; /* tp_btf: and not more, where they mean something else then; 0: any */
-	/* Program that it ends in, by way of the object's map `tail_calls`, of one element. NULL: none. */
-	const char *tail;
 };
 
 #define HOOK_MAX_ALTERNATIVES 4

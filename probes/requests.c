@@ -32,8 +32,7 @@ static const struct hook hooks[] = {
 		.required = true,
 		.provides = "requests",
 		.alternatives = {
-			{ "requests_send", HOOK_TP_BTF, "sock_send_length", .min_args = 3,
-			  .tail = "requests_moved" },
+			{ "requests_send", HOOK_TP_BTF, "sock_send_length", .min_args = 3 },
 			{ "requests_send_fexit", HOOK_FEXIT, "tcp_sendmsg", 0 },
 		},
 	},
@@ -50,8 +49,7 @@ static const struct hook hooks[] = {
 		.required = true,
 		.provides = "requests",
 		.alternatives = {
-			{ "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3,
-			  .tail = "requests_moved" },
+			{ "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3 },
 			{ "requests_recv_fexit", HOOK_FEXIT, "tcp_recvmsg", 0 },
 		},
 	},

@@ -47,34 +47,21 @@ static inline __attribute__((always_inline)) __u64 hist_units(__u64 ns)
 	return ns + ((ns * 158359361ULL) >> 31); /* 2^30/1e9 = 1 + 158359361.3/2^31 */
 }
 
-/* Floor of the binary logarithm; units must not be 0. BPF has no count-leading-zeros instruction. */
+/*
+ * Floor of the binary logarithm; units must not be 0, nor reach 2^63. BPF has no count-leading-zeros instruction. Without a branch: paths
+ * are what the verifier's work grows with.
+ */
 static inline __attribute__((always_inline)) __u32 hist_log2(__u64 units)
 {
 #ifdef __bpf__
-	__u32 log2 = 0, low;
+	__u64 log2 = 0, step;
 
-	if (units >> 32) {
-		units >>= 32;
-		log2 = 32;
+	for (int bits = 32; bits > 1; bits /= 2) {
+		step = (((1ULL << bits) - 1 - units) >> 63) * bits;
+		units >>= step;
+		log2 += step;
 	}
-	low = units;
-	if (low >> 16) {
-		low >>= 16;
-		log2 += 16;
-	}
-	if (low >> 8) {
-		low >>= 8;
-		log2 += 8;
-	}
-	if (low >> 4) {
-		low >>= 4;
-		log2 += 4;
-	}
-	if (low >> 2) {
-		low >>= 2;
-		log2 += 2;
-	}
-	return log2 + (low >> 1);
+	return log2 + (units >> 1);
 #else
 	return 63 - __builtin_clzll(units);
 #endif
