@@ -33,7 +33,7 @@ COMMIT	:= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 PROBES	:= $(shell sed -n 's/^PROBE(\(.*\))$$/\1/p' probes/probes.def)
 BPF_NAMES := task entity zoom floor trap $(foreach p,$(PROBES),$(if $(wildcard bpf/$(p).bpf.c),$(p)))
 
-LIBRARIES := libbpf libelf zlib libmicrohttpd yaml-0.1 jansson libcurl libnghttp2 mount libpcre2-8
+LIBRARIES := libbpf zlib libmicrohttpd yaml-0.1 jansson libcurl libnghttp2 mount libpcre2-8
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wpointer-arith -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers
 CFLAGS	?= -O2 -g
 PKG_CONFIG ?= pkg-config
@@ -76,14 +76,14 @@ help:
 
 # ---- packages -------------------------------------------------------------------------------
 # test and bench packages on top of the build's
-APT_BUILD := gcc make pkg-config clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libmicrohttpd-dev libyaml-dev libjansson-dev libcurl4-gnutls-dev libnghttp2-dev libmount-dev libpcre2-dev libhttp-parser-dev uthash-dev libc6-dev
+APT_BUILD := gcc make pkg-config clang llvm bpftool libbpf-dev zlib1g-dev libmicrohttpd-dev libyaml-dev libjansson-dev libcurl4-gnutls-dev libnghttp2-dev libmount-dev libpcre2-dev libhttp-parser-dev uthash-dev libc6-dev
 APT_TEST := libcmocka-dev libbpf-tools e2fsprogs fio nginx-light wrk curl iptables iproute2 util-linux prometheus prometheus-node-exporter python3 python3-prometheus-client apache2-utils procps runc openssl \
 	redis-server redis-tools postgresql mariadb-server nghttp2-client nghttp2-proxy python3-grpcio sysbench dnsmasq-base bind9-dnsutils haproxy liburing-dev wget nodejs
 APT_BENCH := bpftrace
 APT_VM := qemu-system-x86 busybox-static cpio kmod xz-utils
 APT_CROSS := gcc-aarch64-linux-gnu qemu-user
 APT_CHECK := clang-format clang-tidy cppcheck gcovr libclang-rt-14-dev shellcheck
-DNF_BUILD := gcc make pkgconf-pkg-config clang llvm bpftool libbpf-devel elfutils-libelf-devel zlib-devel libmicrohttpd-devel libyaml-devel jansson-devel libcurl-devel libnghttp2-devel libmount-devel pcre2-devel http-parser-devel uthash-devel
+DNF_BUILD := gcc make pkgconf-pkg-config clang llvm bpftool libbpf-devel zlib-devel libmicrohttpd-devel libyaml-devel jansson-devel libcurl-devel libnghttp2-devel libmount-devel pcre2-devel http-parser-devel uthash-devel
 DNF_TEST := libcmocka-devel e2fsprogs fio nginx wrk curl iptables iproute util-linux python3 httpd-tools procps-ng runc openssl liburing-devel
 
 # $(call install_packages,apt list,dnf list): only what is missing; services that come along are not started

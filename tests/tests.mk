@@ -85,7 +85,7 @@ $(BUILD)/tests/bench/%: tests/bench/%.c Makefile
 # The only one with a kernel side.
 $(BUILD)/tests/bench/floor: $(BUILD)/skel/floor.skel.h
 BENCH_FLAGS_OF_floor := -iquote $(BUILD)/skel
-BENCH_LIBRARIES_OF_floor := -lbpf -lelf -lz
+BENCH_LIBRARIES_OF_floor := -lbpf
 
 BENCH_PROGRAMS := load crowd storm floor
 bench: deps-bench

@@ -16,7 +16,7 @@
 
 /* What a call of a TLS library does. */
 enum tls_call {
-	TLS_READS,
+	TLS_READS = 1,
 	TLS_WRITES,
 	TLS_SHAKES_HANDS, /* moves no plain text, but sockets its session is to be known by: libraries read ahead */
 };
