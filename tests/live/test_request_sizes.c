@@ -76,9 +76,12 @@ static void over_one_connection(void **state)
 /* The first response to end has the bytes of the requests that came meanwhile: in the sum none is missing. */
 static void several_at_once(void **state)
 {
-	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
-	struct nginx *nginx = start_nginx("");
+	struct leadline *leadline;
+	struct nginx *nginx;
 
+	require_program("python3");
+	leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	nginx = start_nginx("");
 	shell("python3 -c \"import socket; s = socket.create_connection(('%s', %d)); "
 	      "s.sendall(b'GET /files/small HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n' * 12 + "
 	      "b'GET /files/none HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n')\n"

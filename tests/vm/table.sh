@@ -1,19 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # What was found, as a table of Markdown: table.sh BUILD/vm/VERSION… One line for each hook a probe has, one column for
-# each kernel: "exact" where all live tests of the probe passed with this hook in use, "-" where the kernel does not offer
-# it, FAILED otherwise. Hooks without a choice are one line for each probe.
+# each kernel: "exact" where all live tests of the probe passed with this hook in use, and how many were skipped as the kernel
+# does not tell what they look at; "-" where the kernel does not offer it, FAILED otherwise. Hooks without a choice are one line for
+# each probe.
 set -eu
 
 for results in "$@"; do
 	[ -e "$results/hooks.txt" ] || : >"$results/hooks.txt"
 	for status in "$results"/*.status; do
 		[ -e "$status" ] || continue
-		printf 'status %s %s %s\n' "$results" "$(basename "${status%.status}")" "$(cat "$status")"
+		printf 'status %s %s %s %s\n' "$results" "$(basename "${status%.status}")" "$(cat "$status")" \
+			"$(grep -c -E '^# skip: .*(this kernel|to be avoided)' "${status%.status}.tap")"
 	done
 	sed "s|^|hook $results |" "$results/hooks.txt"
 done | awk -v kernels="$*" '
-	$1 == "status" { status[$2, $3] = $4; next }
+	$1 == "status" { status[$2, $3] = $4; skipped[$2, $3] = $5; next }
 	{
 		kernel = $2
 		sub(/^hook [^ ]+ /, "")
@@ -39,7 +41,9 @@ done | awk -v kernels="$*" '
 			return "-"
 		if (!((kernel, probe "-" at) in status))
 			return "not run"
-		return status[kernel, probe "-" at] == 0 ? "exact" : "FAILED"
+		if (status[kernel, probe "-" at] != 0)
+			return "FAILED"
+		return "exact" (skipped[kernel, probe "-" at] > 0 ? ", " skipped[kernel, probe "-" at] " skipped" : "")
 	}
 	function line(probe, hook, row,   text, i) {
 		text = "| " probe " | " hook " |"
