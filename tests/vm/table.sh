@@ -3,7 +3,7 @@
 # What was found, as a table of Markdown: table.sh BUILD/vm/VERSION… One line for each hook a probe has, one column for
 # each kernel: "exact" where all live tests of the probe passed with this hook in use, and how many were skipped as the kernel
 # does not tell what they look at; "-" where the kernel does not offer it, FAILED otherwise. Hooks without a choice are one line for
-# each probe.
+# each probe and the same kernels.
 set -eu
 
 for results in "$@"; do
@@ -68,14 +68,21 @@ done | awk -v kernels="$*" '
 				twin = targets[key, target[order[i]]] > 1 ? " (" program[order[i]] ")" : ""
 				line(part[1], part[2] ": " what[order[i]] twin, order[i])
 			} else if (kind[order[i]] == "tp_btf" || kind[order[i]] == "iter") {
-				if (!(part[1] in others))
-					first[part[1]] = order[i]
-				others[part[1]] = others[part[1]] (part[1] in others && others[part[1]] != "" ? ", " : "") part[2]
+				kernels_with = ""
+				for (k = 1; k <= n; k++)
+					kernels_with = kernels_with " " (cell(kernel_of[k], order[i], part[1]) == "-" ? 0 : 1)
+				if (!(kernels_with in others)) {
+					patterns[++n_patterns] = kernels_with
+					first[kernels_with] = order[i]
+				}
+				others[kernels_with] = others[kernels_with] (others[kernels_with] != "" ? ", " : "") part[2]
 			} else {
 				line(part[1], part[2] ": " what[order[i]], order[i])
 			}
 			if (i == rows || index(order[i + 1], part[1] "|") != 1)
-				if (others[part[1]] != "")
-					line(part[1], others[part[1]], first[part[1]])
+				for (; n_patterns; n_patterns--) {
+					line(part[1], others[patterns[n_patterns]], first[patterns[n_patterns]])
+					delete others[patterns[n_patterns]]
+				}
 		}
 	}'
