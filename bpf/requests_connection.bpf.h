@@ -112,6 +112,7 @@ struct work {
 	__u32 from_client;
 	__u32 has_account; /* where the time went that it answers: in the scratch of its event */
 	/* of one that is HTTP/1's */
+	__u32 is_over; /* the rest of it is not to be looked at */
 	__u32 weight; /* for how many a request stands that starts in it; 0: it is not to be looked at */
 };
 

@@ -321,44 +321,45 @@ __noinline int requests_step(struct http1_stream *stream, struct http1_view *vie
 #define STEPS_MAX	 512
 #define STEPS_MAX_WALKED 64
 
+/* On the stack, where there is little room: no more than the loop needs. */
 struct walk {
 	struct connection *connection;
-	struct http1_stream *stream;
 	struct work *work;
-	bool is_over; /* the rest of the call's data is not to be looked at */
 };
 
-static __always_inline void walk_step(struct walk *walk)
+/* Whether the rest of the call's data is not to be looked at. */
+static __always_inline bool walk_step(struct connection *connection, struct work *work)
 {
-	__u32 events = requests_step(walk->stream, &walk->work->view);
+	__u32 events = requests_step(direction_of(connection, work), &work->view);
 
-	walk->is_over = events & HTTP1_CALL_OVER;
+	work->is_over = events & HTTP1_CALL_OVER;
 	if (events & ~HTTP1_CALL_OVER)
-		walk->is_over |= requests_met(walk->connection, walk->work, events);
+		work->is_over |= requests_met(connection, work, events);
+	return work->is_over;
 }
 
 static long walk_on(__u32 i, void *context)
 {
 	struct walk *walk = context;
 
-	walk_step(walk);
-	return walk->is_over;
+	return walk_step(walk->connection, walk->work);
 }
 
 /* Through the data of the call; one step is the usual. Returns false when so many steps did not do. */
-static __always_inline bool walk_through(struct walk *walk)
+static __always_inline bool walk_through(struct connection *connection, struct work *work)
 {
-	walk_step(walk);
-	if (walk->is_over)
+	if (walk_step(connection, work))
 		return true;
 	/* Before 5.17 there is no such helper (e6f2dd0f8067). */
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
-		bpf_loop(STEPS_MAX, walk_on, walk, 0);
-		return walk->is_over;
+		struct walk walk = { connection, work };
+
+		bpf_loop(STEPS_MAX, walk_on, &walk, 0);
+		return work->is_over;
 	}
-	for (int i = 0; i < STEPS_MAX_WALKED && !walk->is_over; i++)
-		walk_step(walk);
-	return walk->is_over;
+	for (int i = 0; i < STEPS_MAX_WALKED && !work->is_over; i++)
+		walk_step(connection, work);
+	return work->is_over;
 }
 
 /* The bytes of a call on a connection that is no stream. is_lost: an enum connection_lost. */
@@ -395,7 +396,6 @@ static __always_inline __u8 frame_call(struct connection *connection, struct wor
 {
 	const bool is_send = how & CALL_SENDS;
 	struct http1_stream *stream;
-	struct walk walk;
 	__u8 is_lost;
 
 	if (connection->role == ROLE_UNDECIDED) {
@@ -427,15 +427,15 @@ static __always_inline __u8 frame_call(struct connection *connection, struct wor
 			vector_step(&work->sk, size);
 		return is_lost;
 	}
-	open_call(work, size, how);
+	if (CALLS_ARE_PLAIN || !http1_open_usual_call(&work->view, size, how))
+		open_call(work, size, how);
 	if (stream->n_carried) {
 		http1_bring(&work->view, stream->carried, stream->n_carried);
 		stream->n_carried = 0;
 	}
 	if (work->is_response)
 		expect_response(connection);
-	walk = (struct walk){ .connection = connection, .stream = stream, .work = work };
-	if (!walk_through(&walk))
+	if (!walk_through(connection, work))
 		requests_framing_lost(connection, work, LOST_MALFORMED);
 
 	is_lost = lost_of(connection, work);

@@ -63,6 +63,42 @@ static __always_inline void open_uring(struct http1_view *view, __u64 sk, __u32 
 	http1_open(view, total, buffer.base, buffer.base ? total : 0, buffer.iovec, buffer.n_iovec);
 }
 
+/* By system calls that say at once where the bytes are. Returns whether this is one. */
+static __always_inline bool open_plain(struct http1_view *view, struct pt_regs *regs, __u32 total)
+{
+	__u64 buffer = syscall_argument(regs, 1);
+
+	switch (syscall_number(regs)) {
+	case NR_read:
+	case NR_write:
+	case NR_sendto:
+	case NR_recvfrom:
+		http1_open(view, total, buffer, total, 0, 0);
+		return true;
+	case NR_readv:
+	case NR_writev:
+	case NR_preadv2:
+	case NR_pwritev2:
+		http1_open(view, total, 0, 0, buffer, syscall_argument(regs, 2));
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Opens the view of what a call moved if it is one of the usual ones: takes neither stack nor a call of a function. Returns whether it
+ * is; of others see http1_open_call().
+ */
+static __always_inline bool http1_open_usual_call(struct http1_view *view, __u32 total, __u32 how)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!(how & CALL_READABLE) || task_is_compat(task) ||
+	    (task->flags & (PF_KTHREAD | PF_IO_WORKER)) || task_uses_io_uring(task))
+		return false;
+	return open_plain(view, (struct pt_regs *)bpf_task_pt_regs(task), total);
+}
+
 /*
  * Opens the view of what this call on a socket moved, of which only the address is needed; without a readable buffer it is a
  * length only. how: enum call_how, several.
@@ -82,19 +118,9 @@ static __always_inline void http1_open_call(struct http1_view *view, __u64 sk, _
 		open_uring(view, sk, total, how);
 		return;
 	}
+	if (open_plain(view, regs, total))
+		return;
 	switch (syscall_number(regs)) {
-	case NR_read:
-	case NR_write:
-	case NR_sendto:
-	case NR_recvfrom:
-		http1_open(view, total, buffer, total, 0, 0);
-		return;
-	case NR_readv:
-	case NR_writev:
-	case NR_preadv2:
-	case NR_pwritev2:
-		http1_open(view, total, 0, 0, buffer, syscall_argument(regs, 2));
-		return;
 	case NR_sendmsg:
 	case NR_recvmsg:
 		if (bpf_probe_read_user(&header, sizeof(header), (const void *)buffer))
