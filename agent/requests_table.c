@@ -270,6 +270,8 @@ static void count_reuse(struct requests_table *table, const struct snapshot *now
 		const struct requests_route *rows = &table->rows[service->first_row];
 		double requests = 0;
 
+		if (!service->side)
+			continue; /* that cannot be, but clang's analyzer thinks so */
 		for (size_t row = 0; row < service->n_rows; row++)
 			requests += strcmp(rows[row].protocol, "dns")
 					    ? (double)rows[row].all_requests
