@@ -424,7 +424,7 @@ static void programs_are_soon_verified(void **state)
 {
 	struct leadline *leadline = leadline_start(NULL);
 	struct output *output =
-		run_shell("grep -h ^verified_insns: /proc/%d/fdinfo/* | sort -n -k 2 | tail -n 1",
+		run_shell("grep -sh ^verified_insns: /proc/%d/fdinfo/* | sort -n -k 2 | tail -n 1",
 			  (int)leadline->pid);
 	unsigned most = 0;
 
