@@ -97,6 +97,8 @@ double tls_choice_fit(struct tls_choice *choice, struct tls_caller callers[], si
 {
 	double all = 0, left;
 
+	if (n == 0)
+		return 1;
 	n = join(choice, callers, n);
 	for (size_t i = 0; i < n; i++)
 		all += callers[i].calls;
