@@ -137,8 +137,8 @@ double budget_measure_trap(void)
 	}
 	if (at_return && at_entry)
 		with = measure_trapped();
-	uprobes_detach(at_return);
-	uprobes_detach(at_entry);
+	probe_detach_uprobes(at_return);
+	probe_detach_uprobes(at_entry);
 	trap_bpf__destroy(skeleton);
 	return with > without ? (with - without) / 2 : TYPICAL_TRAP;
 }

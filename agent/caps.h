@@ -47,9 +47,7 @@ struct hook_choice hook_select(const struct hook *hook, const struct kernel_offe
 
 const char *hook_kind_name(enum hook_kind kind);
 
-/* Takes the next word off a list like `avoid`; false when there is none. The word is not NUL-terminated. */
-bool hook_next_word(const char **list, const char **ret_word, size_t *ret_length);
-/* Whether a word of such a list means this alternative. */
+/* Whether a word of a list like `avoid` (agent/words.h) means this alternative. */
 bool hook_word_names(const char *word, size_t length, const struct hook_alternative *alternative);
 
 /* ---- the running kernel ---- */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "agent/caps.h"
+#include "agent/words.h"
 
 static const char *const kind_names[] = {
 	[HOOK_NONE] = "none",
@@ -22,19 +23,6 @@ const char *hook_kind_name(enum hook_kind kind)
 	return kind < sizeof(kind_names) / sizeof(kind_names[0]) ? kind_names[kind] : "unknown";
 }
 
-bool hook_next_word(const char **list, const char **ret_word, size_t *ret_length)
-{
-	static const char separators[] = ", ";
-
-	if (!*list)
-		return false;
-	*list += strspn(*list, separators);
-	*ret_word = *list;
-	*ret_length = strcspn(*list, separators);
-	*list += *ret_length;
-	return *ret_length > 0;
-}
-
 static bool is_word(const char *word, size_t length, const char *name)
 {
 	return strlen(name) == length && !memcmp(word, name, length);
@@ -52,7 +40,7 @@ static bool is_avoided(const struct hook_alternative *alternative, const char *l
 	const char *word;
 	size_t length;
 
-	while (hook_next_word(&list, &word, &length))
+	while (words_next(&list, &word, &length))
 		if (hook_word_names(word, length, alternative))
 			return true;
 	return false;

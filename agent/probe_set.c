@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "agent/log.h"
 #include "agent/probe_set.h"
+#include "agent/words.h"
 #include "task.skel.h"
 
 const struct probe_desc *const all_probes[] = {
@@ -242,7 +243,7 @@ static void report_avoided(const struct probe_set *set)
 	const char *list = config_string(set->environment.config, "hooks.avoid"), *word;
 	size_t length;
 
-	while (hook_next_word(&list, &word, &length))
+	while (words_next(&list, &word, &length))
 		if (!names_a_hook(set, word, length))
 			log_warning("config", "hooks.avoid: no probe has a hook called %.*s",
 				    (int)length, word);

@@ -17,7 +17,7 @@
 #include "agent/lifecycle_internal.h"
 #include "agent/uprobes.h"
 
-/* ---- one link for many places (Linux 6.6 and later) ---- */
+/* ---- one link for many places (Linux 6.10 and later) ---- */
 
 /*
  * As in the kernel's include/uapi/linux/bpf.h; the headers and the libbpf this is built with need not have it. It asks for no privilege
@@ -46,7 +46,7 @@ static int link_multi(struct multi_link_request *request)
  * Asks for what cannot be: a kernel without multi links does not know the attach type, and one that tells threads, not
  * processes, by `pid` (before 6.10, 46ba0e49b642) takes -1 for one.
  */
-bool uprobes_multi_works(void)
+static bool try_multi(void)
 {
 	const struct bpf_insn nothing[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K },
 					    { .code = BPF_JMP | BPF_EXIT } };
@@ -68,6 +68,15 @@ bool uprobes_multi_works(void)
 	request.pid = (__u32)-1;
 	works = works && link_multi(&request) == -EINVAL;
 	close(fd);
+	return works;
+}
+
+bool uprobes_multi_works(void)
+{
+	static int works = -1; /* a kernel does not change */
+
+	if (works < 0)
+		works = try_multi();
 	return works;
 }
 
@@ -145,22 +154,11 @@ int uprobes_attach(const struct bpf_program *program, const struct uprobe_target
 	err = is_multi(program) ? attach_multi(uprobes, program, target)
 				: attach_each(uprobes, program, target);
 	if (err) {
-		uprobes_detach(uprobes);
+		probe_detach_uprobes(uprobes);
 		return err;
 	}
 	*ret_uprobes = uprobes;
 	return 0;
-}
-
-void uprobes_detach(struct uprobes *uprobes)
-{
-	if (!uprobes)
-		return;
-	for (size_t i = 0; i < uprobes->n; i++)
-		bpf_link__destroy(uprobes->links[i]);
-	if (uprobes->fd >= 0)
-		close(uprobes->fd);
-	free(uprobes);
 }
 
 /* ---- for probes ---- */
@@ -178,7 +176,13 @@ int probe_attach_uprobes(struct probe *probe, const char *hook, const struct upr
 
 void probe_detach_uprobes(struct uprobes *uprobes)
 {
-	uprobes_detach(uprobes);
+	if (!uprobes)
+		return;
+	for (size_t i = 0; i < uprobes->n; i++)
+		bpf_link__destroy(uprobes->links[i]);
+	if (uprobes->fd >= 0)
+		close(uprobes->fd);
+	free(uprobes);
 }
 
 static bool may_open_perf_event(void)
@@ -276,6 +280,6 @@ int probe_check_return_hooks(struct probe *probe, const char *hook)
 		err = -errno;
 	else if (WIFSIGNALED(status))
 		err = -EOPNOTSUPP;
-	uprobes_detach(uprobes);
+	probe_detach_uprobes(uprobes);
 	return err;
 }

@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "agent/words.h"
 #include "probes/tls_choice.h"
 
-#define SEPARATORS   ", "
 #define PATTERN_SIZE 64
 
 void tls_choice_begin(struct tls_choice *choice, const char *patterns)
@@ -27,19 +27,14 @@ static bool matches(const char *word, size_t length, const char *name)
 
 bool tls_choice_allows(const struct tls_choice *choice, const char *name)
 {
-	const char *at = choice->patterns + strspn(choice->patterns, SEPARATORS);
+	const char *list = choice->patterns, *word;
+	bool is_empty = true;
+	size_t length;
 
-	if (!*at)
-		return true;
-	while (*at) {
-		size_t length = strcspn(at, SEPARATORS);
-
-		if (matches(at, length, name))
+	for (; words_next(&list, &word, &length); is_empty = false)
+		if (matches(word, length, name))
 			return true;
-		at += length;
-		at += strspn(at, SEPARATORS);
-	}
-	return false;
+	return is_empty;
 }
 
 bool tls_choice_leaves_out(const struct tls_choice *choice, const char *name)

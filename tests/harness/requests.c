@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "agent/caps.h"
+#include "agent/words.h"
 #include "tests/harness/harness.h"
 #include "tests/harness/requests.h"
 
@@ -17,7 +18,7 @@ static bool is_avoided(const struct hook_alternative *hook)
 	const char *list = getenv("LEADLINE_HOOKS_AVOID"), *word;
 	size_t length;
 
-	while (hook_next_word(&list, &word, &length))
+	while (words_next(&list, &word, &length))
 		if (hook_word_names(word, length, hook))
 			return true;
 	return false;
@@ -57,6 +58,17 @@ void requests_expect(const char *what, double seen, double expected)
 {
 	if (seen != expected)
 		test_fail("%s: %.0f, not %.0f", what, seen, expected);
+}
+
+void requests_expect_status(const struct page *page, const char *metric, const char *label,
+			    const char *value, const char *status, double expected)
+{
+	double seen = metric_histogram(page, metric, label, value, "http_response_status_code",
+				       status, NULL)
+			      .count;
+
+	if (seen != expected)
+		test_fail("%s, status %s: %.0f, not %.0f", value, status, seen, expected);
 }
 
 double requests_summarized(const struct page *page, const char *metric, const char *label,

@@ -17,6 +17,9 @@ void requests_need_every_socket(void);
 void requests_need_io_uring(void);
 /* A count must be exact, else the test fails naming `what`. */
 void requests_expect(const char *what, double seen, double expected);
+/* HTTP requests with this status, those of `metric` whose `label` is `value`. */
+void requests_expect_status(const struct page *page, const char *metric, const char *label,
+			    const char *value, const char *status, double expected);
 /*
  * Operations of a database that are told by a summary of their text: those of `metric` whose `label` is `value`, a
  * server's or a client's.

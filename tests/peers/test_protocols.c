@@ -261,16 +261,6 @@ static void grpc(void **state)
 
 /* ---- upgraded from HTTP/1 ---- */
 
-static void expect_web(const struct page *page, const char *metric, const char *label,
-		       const char *value, const char *status, double expected)
-{
-	requests_expect(status,
-			metric_histogram(page, metric, label, value, "http_response_status_code",
-					 status, NULL)
-				.count,
-			expected);
-}
-
 /* Each connection's first request, which upgrades it, by the 101; and once. */
 static void upgraded(void **state)
 {
@@ -284,11 +274,11 @@ static void upgraded(void **state)
 		shell("%s -s --http2 -o /dev/null 'http://127.0.0.1:%d/?[1-13]'", curl,
 		      nghttpx->port);
 	page = leadline_scrape(leadline);
-	expect_web(page, WEB_CLIENT, "comm", "curl-upgrades", "101", 7);
-	expect_web(page, WEB_CLIENT, "comm", "curl-upgrades", "200", 7 * 12);
-	expect_web(page, WEB_SERVER, "unit", nghttpx->unit, "101", 7);
-	expect_web(page, WEB_SERVER, "unit", nghttpx->unit, "200", 7 * 12);
-	expect_web(page, WEB_CLIENT, "unit", nghttpx->unit, "200", 7 * 13);
+	requests_expect_status(page, WEB_CLIENT, "comm", "curl-upgrades", "101", 7);
+	requests_expect_status(page, WEB_CLIENT, "comm", "curl-upgrades", "200", 7 * 12);
+	requests_expect_status(page, WEB_SERVER, "unit", nghttpx->unit, "101", 7);
+	requests_expect_status(page, WEB_SERVER, "unit", nghttpx->unit, "200", 7 * 12);
+	requests_expect_status(page, WEB_CLIENT, "unit", nghttpx->unit, "200", 7 * 13);
 	requests_expect("all that was served",
 			metric_histogram(page, WEB_SERVER, "unit", nghttpx->unit, NULL).count,
 			7 * 13);

@@ -202,6 +202,18 @@ static const char python_client[] =
 	"    ask('POST', '/', b'y' * 500000)\n"
 	"print(sum(took) / len(took))\n";
 
+/* A client of a Python server, once the library that both have is hooked: what it has said. */
+static struct output *python_client_run(struct leadline *leadline, const struct server *server,
+					const char *program, const char *script)
+{
+	make_certificate(server->directory);
+	write_file(server->directory, "ready", "");
+	server_wait(server);
+	wait_hooked(leadline, "libssl.so", 1);
+	return run_shell("%s %s %d", program, write_file(server->directory, "client.py", script),
+			 server->port);
+}
+
 static void python_server_and_client(void **state)
 {
 	struct leadline *leadline = agent_start();
@@ -212,12 +224,7 @@ static void python_server_and_client(void **state)
 	struct page *page;
 	double mean, seen;
 
-	make_certificate(server->directory);
-	write_file(server->directory, "ready", "");
-	server_wait(server);
-	wait_hooked(leadline, "libssl.so", 1);
-	output = run_shell("%s %s %d", client,
-			   write_file(server->directory, "client.py", python_client), server->port);
+	output = python_client_run(leadline, server, client, python_client);
 	mean = strtod(output->text, NULL);
 	if (output->status || !(mean > 0))
 		test_fail("the client: %s", output->text);
@@ -323,12 +330,7 @@ static void durations_are_those_of_both_logs(void **state)
 	struct page *page;
 	char path[300], *text;
 
-	make_certificate(server->directory);
-	write_file(server->directory, "ready", "");
-	server_wait(server);
-	wait_hooked(leadline, "libssl.so", 1);
-	output = run_shell("%s %s %d", client,
-			   write_file(server->directory, "client.py", timing_client), server->port);
+	output = python_client_run(leadline, server, client, timing_client);
 	asked_in = times_of(output->text);
 	output_free(output);
 	snprintf(path, sizeof(path), "%s/took", server->directory);

@@ -66,16 +66,6 @@ static void postgresql(void **state)
 	(void)state;
 }
 
-static void expect_web(const struct page *page, const char *metric, const char *label,
-		       const char *value, const char *status, double expected)
-{
-	requests_expect(value,
-			metric_histogram(page, metric, label, value, "http_response_status_code",
-					 status, NULL)
-				.count,
-			expected);
-}
-
 /* What is slow is told of with its peer, which has no address. */
 static void expect_no_address(struct leadline *leadline, const char *unit)
 {
@@ -110,10 +100,10 @@ static void nginx_and_curl(void **state)
 	shell("%s -s --unix-socket %s/socket -o /dev/null 'http://any/status/500?[1-11]'", curl,
 	      directory);
 	page = leadline_scrape(leadline);
-	expect_web(page, WEB_SERVER, "unit", unit, "200", 108);
-	expect_web(page, WEB_CLIENT, "comm", "curl-unix", "200", 108);
-	expect_web(page, WEB_SERVER, "unit", unit, "500", 11);
-	expect_web(page, WEB_CLIENT, "comm", "curl-unix", "500", 11);
+	requests_expect_status(page, WEB_SERVER, "unit", unit, "200", 108);
+	requests_expect_status(page, WEB_CLIENT, "comm", "curl-unix", "200", 108);
+	requests_expect_status(page, WEB_SERVER, "unit", unit, "500", 11);
+	requests_expect_status(page, WEB_CLIENT, "comm", "curl-unix", "500", 11);
 	nginx_expect_requests(nginx, 119);
 	requests_expect_nothing_lost(page);
 	page_free(page);
