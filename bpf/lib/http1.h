@@ -326,14 +326,13 @@ http1_inline __u32 http1_head_ended(struct http1_stream *stream)
 #define HTTP1_LENGTH_NAME   15 /* "content-length:" */
 #define HTTP1_CODING_NAME   18 /* "transfer-encoding:" */
 
-/* `word` is the start of a line, at view->at: might that be one of the two fields? Only n bytes are there. */
-http1_inline int http1_may_be_field(const struct http1_view *view, __u64 word, __u32 n)
+/* `word` is the start of a line: might that be one of the two fields? Only n bytes are there. */
+http1_inline int http1_may_be_field(const struct http1_view *view, __u32 at, __u64 word, __u32 n)
 {
 	__u64 there = n >= 8 ? ~0ULL : (1ULL << (n * 8)) - 1;
 
 	if (!(((word | HTTP1_CONTENT_MASK) ^ HTTP1_CONTENT) & there))
-		return n <= 8 ||
-		       (http1_byte(view, view->at + 8) | 0x20) == 'l'; /* not Content-Type */
+		return n <= 8 || (http1_byte(view, at + 8) | 0x20) == 'l'; /* not Content-Type */
 	return !(((word | HTTP1_TRANSFER_MASK) ^ HTTP1_TRANSFER) & there);
 }
 
@@ -453,8 +452,6 @@ http1_outline __u32 http1_field(struct http1_stream *stream, struct http1_view *
 	HTTP1_GUARD(stream, view);
 	__u64 word = http1_word(view, view->at), rest = http1_word(view, view->at + 8);
 
-	if (!http1_may_be_field(view, word, view->end - view->at))
-		goto other;
 	if (view->end - view->at < HTTP1_CODING_NAME) {
 		__u64 last = http1_word(view, view->at + 16) & 0xffff;
 
@@ -468,47 +465,55 @@ http1_outline __u32 http1_field(struct http1_stream *stream, struct http1_view *
 		if (http1_is_coding(view, word, rest))
 			return http1_transfer_encoding(stream, view);
 	}
-other:
 	stream->phase = HTTP1_LINE;
 	return 0;
 }
 
-#define HTTP1_LINES_A_STEP 10
+#define HTTP1_HEAD_WORDS_A_STEP 48
 
-/* Goes through header lines, as many as one step allows. */
+/*
+ * Goes through header lines, as far as one step goes, word by word. Of most lines no more is looked at than how they begin and
+ * where they end.
+ */
 http1_inline __u32 http1_lines(struct http1_stream *stream, struct http1_view *view)
 {
-	for (__u32 i = 0; i < HTTP1_LINES_A_STEP; i++) {
-		__u32 at = view->at, end = view->end, events;
-		__u64 word = http1_word(view, at);
+	__u32 at = view->at, end = view->end, events;
+	__u8 is_start = stream->phase == HTTP1_LINE_START;
+
+	for (__u32 i = 0; i < HTTP1_HEAD_WORDS_A_STEP && at < end; i++) {
+		__u64 word = http1_word(view, at), marks;
 		__u8 first = word;
 
-		if (at >= end)
-			return HTTP1_WANTS_MORE;
-		if (stream->phase == HTTP1_LINE_START) {
-			if (first == '\r' && at + 1 >= end)
-				return HTTP1_WANTS_MORE;
-			if (first == '\n' || (word & 0xffff) == ('\n' << 8 | '\r')) {
-				view->at = at + (first == '\n' ? 1 : 2);
-				return http1_head_ended(stream);
-			}
-			if ((first | 0x20) == 'c' || (first | 0x20) == 't') {
+		if (is_start) {
+			if (first == '\r' || first == '\n') {
+				view->at = at;
+				stream->phase = HTTP1_LINE_START;
+				if (first == '\r' && at + 1 >= end)
+					return HTTP1_WANTS_MORE;
+				if (first == '\n' || (word & 0xffff) == ('\n' << 8 | '\r')) {
+					view->at = at + (first == '\n' ? 1 : 2);
+					return http1_head_ended(stream);
+				}
+			} else if (((first | 0x20) == 'c' || (first | 0x20) == 't') &&
+				   http1_may_be_field(view, at, word, end - at)) {
+				view->at = at;
+				stream->phase = HTTP1_LINE_START;
 				events = http1_field(stream, view);
 				if (events)
 					return events;
-				if (stream->phase == HTTP1_LINE_START)
+				at = view->at;
+				is_start = stream->phase == HTTP1_LINE_START;
+				if (is_start)
 					continue;
 			}
 		}
-		view->cursor = at;
-		http1_find_newline(view);
-		stream->phase = view->value ? HTTP1_LINE_START : HTTP1_LINE;
-		view->at = view->cursor + (__u32)view->value;
-		if (view->at > view->end)
-			view->at = view->end;
-		http1_forget();
+		marks = http1_newlines(word);
+		is_start = marks != 0;
+		at += is_start ? http1_first(marks) + 1 : 8;
 	}
-	return 0;
+	stream->phase = is_start ? HTTP1_LINE_START : HTTP1_LINE;
+	view->at = at < end ? at : end;
+	return at < end ? 0 : HTTP1_WANTS_MORE;
 }
 
 http1_outline __u32 http1_chunk_size(struct http1_stream *stream, struct http1_view *view)
