@@ -185,7 +185,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 	if (connection->role != ROLE_IGNORED)
 		work->now_ns = socket_clock_ns(sk);
 	if (connection->role != ROLE_STREAM)
-		requests_take_call(connection, work, size, how);
+		connection_take_call(connection, work, size, how);
 	if (connection->role == ROLE_STREAM)
 		stream_moved(sk, connection, work, size, how);
 	if (connection->serves_too && is_end_of_wait(connection, is_send, is_new, in_body))

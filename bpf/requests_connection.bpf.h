@@ -135,7 +135,7 @@ static __always_inline void open_call(struct work *work, __u32 size, __u32 how)
 {
 	if (CALLS_ARE_PLAIN)
 		http1_open(&work->view, size, work->plain, size, 0, 0);
-	else
+	else if (!http1_open_usual_call(&work->view, size, how, &shared.regs_on_stack))
 		requests_open_call(work, size, how);
 }
 

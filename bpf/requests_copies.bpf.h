@@ -31,12 +31,10 @@ struct {
 	64 /* of a call, as far as they are copied: gRPC sends each field of a head on its own */
 
 /* Copies on, within one piece of the call; head_size counts. Returns whether that was all. */
-__noinline int streams_copy_piece(struct http1_view *view, struct stream_scratch *scratch)
+static __always_inline int copy_piece(struct http1_view *view, struct stream_scratch *scratch)
 {
 	__u64 want, copied, size;
 
-	if (!view || !scratch)
-		return 1;
 	want = view->total < settings.capture_bytes ? view->total : settings.capture_bytes;
 	copied = at_most(scratch->event.head_size, STREAM_CAPTURE_MAX);
 	if (copied >= want)
@@ -55,6 +53,12 @@ __noinline int streams_copy_piece(struct http1_view *view, struct stream_scratch
 		return 1;
 	scratch->event.head_size = copied + size;
 	return copied + size == want;
+}
+
+/* The same of a piece after the first. */
+__noinline int streams_copy_piece(struct http1_view *view, struct stream_scratch *scratch)
+{
+	return view && scratch ? copy_piece(view, scratch) : 1;
 }
 
 #define TAIL_PIECES 16 /* that are gone over in search of the last one */
@@ -91,9 +95,10 @@ static __always_inline void copy_call(struct http1_view *view, struct stream_scr
 {
 	scratch->event.head_size = 0;
 	scratch->event.tail_size = 0;
-	for (int i = 0; i < PIECES_MAX; i++)
-		if (streams_copy_piece(view, scratch))
-			break;
+	if (!copy_piece(view, scratch))
+		for (int i = 1; i < PIECES_MAX; i++)
+			if (streams_copy_piece(view, scratch))
+				break;
 	if (scratch->event.head_size == settings.capture_bytes &&
 	    view->total > settings.capture_bytes)
 		streams_copy_tail(view, scratch);

@@ -46,14 +46,11 @@ static __always_inline void tell_answer(const struct stream *stream, struct work
 }
 
 /* A call of a stream: its copy, its bytes, its part in an exchange. */
-__noinline int streams_take(struct stream *stream, struct work *work)
+static __always_inline void take(struct stream *stream, struct work *work)
 {
-	__u64 size;
+	const __u64 size = work->view.total;
 	int sent = 0;
 
-	if (!stream || !work)
-		return 0;
-	size = work->view.total;
 	if (is_copied(stream) && !is_stopped(stream)) {
 		struct http1_view *view = &work->view;
 		const __u64 base = view->base, end = view->piece_end, iovec = view->iovec;
@@ -65,6 +62,13 @@ __noinline int streams_take(struct stream *stream, struct work *work)
 			http1_open(view, size, base, end, iovec, n_iovec);
 	}
 	count_part(stream, work, size, sent == 1);
+}
+
+/* The same where it is rare. */
+__noinline int streams_take(struct stream *stream, struct work *work)
+{
+	if (stream && work)
+		take(stream, work);
 	return 0;
 }
 
@@ -158,7 +162,7 @@ __noinline int streams_take_call(struct stream *stream, struct connection *conne
 			streams_send_before(stream, work, connection);
 	}
 	open_call(work, size, how);
-	streams_take(stream, work);
+	take(stream, work);
 	return 0;
 }
 

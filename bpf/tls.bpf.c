@@ -167,7 +167,7 @@ static __always_inline void plain_moved(struct tls_connection *tls, struct work 
 	work->plain = task->tls_buffer;
 	work->weight = 1;
 	if (connection->role != ROLE_STREAM)
-		requests_take_call(connection, work, size, how);
+		connection_take_call(connection, work, size, how);
 	if (connection->role != ROLE_STREAM)
 		return;
 	if (!tls->stream.is_begun)

@@ -173,6 +173,7 @@ struct task_struct {
 	union rcu_special trc_reader_special;
 	struct thread_info thread_info;
 	unsigned int __state;
+	void *stack;
 	unsigned int flags;
 	pid_t pid;
 	pid_t tgid;

@@ -106,6 +106,20 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 		 : (pointer))
 
 /*
+ * The registers with which a task entered the kernel, to be read only. Where on its stack they are is the same for all: *on_stack, 0
+ * as long as nobody has asked, saves a call of the kernel each time.
+ */
+static __always_inline struct pt_regs *task_regs(struct task_struct *task, __u64 *on_stack)
+{
+	if (!bpf_rdonly_cast)
+		return (struct pt_regs *)bpf_task_pt_regs(task);
+	if (!*on_stack)
+		*on_stack = (__u64)bpf_task_pt_regs(task) - (__u64)task->stack;
+	return bpf_rdonly_cast((void *)((__u64)task->stack + *on_stack),
+			       bpf_core_type_id_kernel(struct pt_regs));
+}
+
+/*
  * Whether a task that leaves the CPU runnable does so since its group has used up its quota. From 6.18 tasks are
  * throttled one by one (e1fad12dcb66), before that their whole queue was.
  */

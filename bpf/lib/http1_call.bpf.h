@@ -87,16 +87,17 @@ static __always_inline bool open_plain(struct http1_view *view, struct pt_regs *
 
 /*
  * Opens the view of what a call moved if it is one of the usual ones: takes neither stack nor a call of a function. Returns whether it
- * is; of others see http1_open_call().
+ * is; of others see http1_open_call(). regs_on_stack: see task_regs().
  */
-static __always_inline bool http1_open_usual_call(struct http1_view *view, __u32 total, __u32 how)
+static __always_inline bool http1_open_usual_call(struct http1_view *view, __u32 total, __u32 how,
+						  __u64 *regs_on_stack)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (!(how & CALL_READABLE) || task_is_compat(task) ||
 	    (task->flags & (PF_KTHREAD | PF_IO_WORKER)) || task_uses_io_uring(task))
 		return false;
-	return open_plain(view, (struct pt_regs *)bpf_task_pt_regs(task), total);
+	return open_plain(view, task_regs(task, regs_on_stack), total);
 }
 
 /*
