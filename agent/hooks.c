@@ -101,6 +101,13 @@ static bool is_present(const struct hook_alternative *alternative,
 /* For hooks on functions and tracepoints. */
 static bool is_needed(const struct hook *hook, const struct kernel_offers *offers)
 {
+	char why[sizeof((struct hook_choice *)0)->why_not];
+
+	if (hook->unless) {
+		explain(hook->unless, offers, why, sizeof(why));
+		if (!why[0])
+			return false;
+	}
 	if (!hook->where_present)
 		return true;
 	for (int i = 0; i < HOOK_MAX_ALTERNATIVES && hook->alternatives[i].program; i++)

@@ -7,7 +7,7 @@
 #include "agent/lifecycle.h"
 #include "bpf/lib/stats.h"
 
-#define PROBE_MAX_HOOKS	   16
+#define PROBE_MAX_HOOKS	   32
 #define PROBE_MAX_MAPPINGS 16
 #define PROBE_MAX_LOSSES   16
 

@@ -359,6 +359,75 @@ int requests_recv_fexit(__u64 *ctx)
 	return 0;
 }
 
+/* ---- without the tracepoints: sockets of other families than TCP ---- */
+
+SEC("fexit/unix_stream_sendmsg")
+int BPF_PROG(requests_send_unix, struct socket *socket, struct msghdr *msg, size_t size, int ret)
+{
+	moved(socket->sk, ret, HOW_SENT);
+	return 0;
+}
+
+SEC("fexit/unix_stream_sendpage")
+int BPF_PROG(requests_sendpage_unix, struct socket *socket, void *page, int offset, size_t size,
+	     int flags, int ret)
+{
+	moved(socket->sk, ret, HOW_SENT);
+	return 0;
+}
+
+SEC("fexit/unix_stream_recvmsg")
+int BPF_PROG(requests_recv_unix, struct socket *socket, struct msghdr *msg, size_t size, int flags,
+	     int ret)
+{
+	moved(socket->sk, ret, how_received(flags));
+	return 0;
+}
+
+static __always_inline void datagram_passed(struct sock *sk, int ret, __u32 how)
+{
+	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
+
+	if (how & CALL_LEAVES)
+		step_vector(sk, ret);
+	else if (ret <= 0)
+		nothing_moved(sk, ret);
+	else if (work)
+		datagram_moved(sk, work, ret, how);
+}
+
+SEC("fexit/udp_sendmsg")
+int BPF_PROG(requests_send_udp, struct sock *sk, struct msghdr *msg, size_t size, int ret)
+{
+	/* of the other family comes by udpv6_sendmsg what is meant for an address of this one */
+	if (sk->__sk_common.skc_family == AF_INET)
+		datagram_passed(sk, ret, HOW_SENT);
+	return 0;
+}
+
+SEC("fexit/udpv6_sendmsg")
+int BPF_PROG(requests_send_udp6, struct sock *sk, struct msghdr *msg, size_t size, int ret)
+{
+	datagram_passed(sk, ret, HOW_SENT);
+	return 0;
+}
+
+SEC("fexit/udp_recvmsg")
+int requests_recv_udp(__u64 *ctx)
+{
+	datagram_passed((struct sock *)ctx[0], recvmsg_result(ctx),
+			how_received(recvmsg_flags(ctx)));
+	return 0;
+}
+
+SEC("fexit/udpv6_recvmsg")
+int requests_recv_udp6(__u64 *ctx)
+{
+	datagram_passed((struct sock *)ctx[0], recvmsg_result(ctx),
+			how_received(recvmsg_flags(ctx)));
+	return 0;
+}
+
 #if defined(__TARGET_ARCH_x86)
 enum { NR_sendfile = 40, NR_splice = 275 };
 #elif defined(__TARGET_ARCH_arm64)
@@ -387,6 +456,14 @@ int BPF_PROG(requests_splice, struct sock *sk)
 /* Which request of io_uring moves bytes: see lib/uring_call.bpf.h. */
 SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(requests_uring_submit, struct io_kiocb *request)
+{
+	uring_submitted(request);
+	return 0;
+}
+
+/* Until 6.4, and of so many arguments from 6.0 on. */
+SEC("tp_btf/io_uring_submit_sqe")
+int BPF_PROG(requests_uring_submit_sqe, struct io_kiocb *request)
 {
 	uring_submitted(request);
 	return 0;

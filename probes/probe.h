@@ -53,6 +53,8 @@ struct hook {
 	struct hook_alternative alternatives[HOOK_MAX_ALTERNATIVES];
 	/* Functions, tracepoints that only some kernels have, and only these need the hook: elsewhere nothing is missing. */
 	bool where_present;
+	/* Its preferred alternative, where another hook has it, sees what this one would: needed only where that is not to be had. */
+	const struct hook_alternative *unless;
 	bool on_demand; /* attached only once the probe asks for it, by probe_demand_hook() */
 	bool hot; /* may be taken away for a while to stay within the budget, and comes back: see struct probe_economy */
 };

@@ -26,13 +26,25 @@ PROBE_SKELETON(requests)
 #define MIN_ROWS     16
 #define MAX_LANES    8 /* power of two */
 
+/* Of every socket; without them, families that are looked at have hooks of their own. */
+#define EVERY_SEND                                                                                 \
+	{                                                                                          \
+		"requests_send", HOOK_TP_BTF, "sock_send_length", .min_args = 3                    \
+	}
+#define EVERY_RECEIVE                                                                              \
+	{                                                                                          \
+		"requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3                    \
+	}
+
+static const struct hook_alternative every_send = EVERY_SEND, every_receive = EVERY_RECEIVE;
+
 static const struct hook hooks[] = {
 	{
 		.name = "send",
 		.required = true,
 		.provides = "requests",
 		.alternatives = {
-			{ "requests_send", HOOK_TP_BTF, "sock_send_length", .min_args = 3 },
+			EVERY_SEND,
 			{ "requests_send_fexit", HOOK_FEXIT, "tcp_sendmsg", 0 },
 		},
 	},
@@ -49,8 +61,70 @@ static const struct hook hooks[] = {
 		.required = true,
 		.provides = "requests",
 		.alternatives = {
-			{ "requests_recv", HOOK_TP_BTF, "sock_recv_length", .min_args = 3 },
+			EVERY_RECEIVE,
 			{ "requests_recv_fexit", HOOK_FEXIT, "tcp_recvmsg", 0 },
+		},
+	},
+	{
+		.name = "send, unix",
+		.where_present = true,
+		.unless = &every_send,
+		.provides = "requests over unix sockets",
+		.alternatives = {
+			{ "requests_send_unix", HOOK_FEXIT, "unix_stream_sendmsg", 0 },
+		},
+	},
+	{
+		.name = "send pages, unix",
+		.where_present = true,
+		.provides = "what is sent over unix sockets by sendfile",
+		.alternatives = {
+			{ "requests_sendpage_unix", HOOK_FEXIT, "unix_stream_sendpage", 0 },
+		},
+	},
+	{
+		.name = "receive, unix",
+		.where_present = true,
+		.unless = &every_receive,
+		.provides = "requests over unix sockets",
+		.alternatives = {
+			{ "requests_recv_unix", HOOK_FEXIT, "unix_stream_recvmsg", 0 },
+		},
+	},
+	{
+		.name = "send, UDP",
+		.where_present = true,
+		.unless = &every_send,
+		.provides = "lookups of names over UDP",
+		.alternatives = {
+			{ "requests_send_udp", HOOK_FEXIT, "udp_sendmsg", 0 },
+		},
+	},
+	{
+		.name = "send, UDPv6",
+		.where_present = true,
+		.unless = &every_send,
+		.provides = "lookups of names over UDP",
+		.alternatives = {
+			{ "requests_send_udp6", HOOK_FEXIT, "udpv6_sendmsg", 0 },
+		},
+	},
+	{
+		.name = "receive, UDP",
+		.where_present = true,
+		.unless = &every_receive,
+		.provides = "lookups of names over UDP",
+		.alternatives = {
+			{ "requests_recv_udp", HOOK_FEXIT, "udp_recvmsg", 0 },
+		},
+	},
+	{
+		.name = "receive, UDPv6",
+		.where_present = true,
+		.unless = &every_receive,
+		.provides = "lookups of names over UDP",
+		.alternatives = {
+			{ "requests_recv_udp6", HOOK_FEXIT, "udpv6_recvmsg", 0 },
 		},
 	},
 	{
@@ -67,6 +141,7 @@ static const struct hook hooks[] = {
 		.provides = "what is said through io_uring",
 		.alternatives = {
 			{ "requests_uring_submit", HOOK_TP_BTF, "io_uring_submit_req", .min_args = 1, .max_args = 1 },
+			{ "requests_uring_submit_sqe", HOOK_TP_BTF, "io_uring_submit_sqe", .min_args = 2, .max_args = 2 },
 		},
 	},
 	{

@@ -70,6 +70,7 @@ test-vm-arm64:
 test-vm: EMULATOR := # what the machine said is told here
 test-vm: deps-vm $(if $(VM_ROOT),vm-root)
 	$(Q)$(MAKE) --no-print-directory test-programs $(VM_PROGRAMS)
+	$(if $(VM_ROOT),,$(Q)sh tests/vm/programs.sh $(BUILD) $(BUILD)/vm/programs)
 	$(Q)for kernel in $(VM_KERNELS); do \
 		echo "  BOOT     Linux $$kernel"; $(VM_MACHINE) bash tests/vm/boot.sh $$kernel $(BUILD) $(VM_TESTS) & \
 	done; wait

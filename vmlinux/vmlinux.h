@@ -351,10 +351,15 @@ struct msghdr {
 	struct iov_iter msg_iter;
 };
 struct user_msghdr;
+struct iovec {
+	void *iov_base;
+};
 struct io_sr_msg {
 	struct user_msghdr *umsg;
+	void *buf; /* in the same place */
 };
 struct io_async_msghdr {
+	struct iovec fast_iov[1]; /* of more; from 6.10 on not an array */
 	struct msghdr msg;
 };
 struct io_rw {

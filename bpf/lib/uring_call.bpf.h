@@ -91,7 +91,10 @@ struct uring_buffer {
 	__u64 iovec, n_iovec;
 };
 
-/* Of sockets' own operations: the iterator has gone on. */
+/*
+ * Of sockets' own operations: the iterator has gone on. Before 6.10 it is on the stack, unless the request had to wait; the
+ * request has what it was made of. Of a message into a buffer that the kernel chose, the program's header tells nothing.
+ */
 static __always_inline bool uring_message(const struct io_kiocb *request, void *state, __u8 opcode,
 					  __u32 total, struct uring_buffer *ret)
 {
@@ -100,17 +103,24 @@ static __always_inline bool uring_message(const struct io_kiocb *request, void *
 	const struct user_msghdr *header;
 	__u64 base, moved;
 
-	if (read_iterator(&message->msg.msg_iter, &base, &moved)) {
+	if (state && read_iterator(&message->msg.msg_iter, &base, &moved)) {
 		if (moved < total)
 			return false;
 		ret->base = base + moved - total;
 		return true;
 	}
-	if (opcode != URING_SENDMSG && opcode != URING_RECVMSG)
-		return false;
+	if (opcode != URING_SENDMSG && opcode != URING_RECVMSG) {
+		if (!state)
+			ret->base = (__u64)BPF_CORE_READ(operation, buf);
+		return !state;
+	}
 	header = BPF_CORE_READ(operation, umsg);
-	return !bpf_probe_read_user(&ret->iovec, sizeof(ret->iovec), (const void *)header + 16) &&
-	       !bpf_probe_read_user(&ret->n_iovec, sizeof(ret->n_iovec), (const void *)header + 24);
+	if (bpf_probe_read_user(&ret->iovec, sizeof(ret->iovec), (const void *)header + 16) ||
+	    bpf_probe_read_user(&ret->n_iovec, sizeof(ret->n_iovec), (const void *)header + 24))
+		return false;
+	if (!ret->n_iovec && state && bpf_core_field_exists(message->fast_iov))
+		ret->base = (__u64)BPF_CORE_READ(message, fast_iov[0].iov_base);
+	return true;
 }
 
 /* Of those on any file: the iterator goes on later. */
@@ -121,15 +131,20 @@ static __always_inline bool uring_file(const struct io_kiocb *request, void *sta
 	const struct io_async_rw *file = state;
 	__u64 base, moved;
 
-	/* before 6.2 it is elsewhere */
-	if (bpf_core_field_exists(file->iter) && read_iterator(&file->iter, &base, &moved)) {
+	/* before 6.2 it is elsewhere, often on the stack */
+	if (state && bpf_core_field_exists(file->iter) &&
+	    read_iterator(&file->iter, &base, &moved)) {
 		ret->base = base + moved;
 		return true;
 	}
-	if (opcode != URING_READV && opcode != URING_WRITEV)
+	if (opcode == URING_READV || opcode == URING_WRITEV) {
+		ret->iovec = BPF_CORE_READ(operation, addr);
+		ret->n_iovec = BPF_CORE_READ(operation, len);
+		return true;
+	}
+	if (bpf_core_field_exists(file->iter))
 		return false;
-	ret->iovec = BPF_CORE_READ(operation, addr);
-	ret->n_iovec = BPF_CORE_READ(operation, len);
+	ret->base = BPF_CORE_READ(operation, addr);
 	return true;
 }
 
@@ -143,8 +158,6 @@ static __always_inline bool uring_take(const struct io_kiocb *request, __u64 soc
 	    (__u64)uring_socket(request) != socket)
 		return false;
 	state = BPF_CORE_READ(request, async_data);
-	if (!state)
-		return false;
 	if (opcode == URING_READ || opcode == URING_WRITE || opcode == URING_READV ||
 	    opcode == URING_WRITEV)
 		return uring_file(request, state, opcode, ret);

@@ -3,55 +3,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "agent/caps.h"
-#include "agent/words.h"
 #include "tests/harness/harness.h"
 #include "tests/harness/requests.h"
 
 struct leadline *requests_agent_start(void)
 {
 	return leadline_start_only("requests", (const char *const[]){ NULL });
-}
-
-static bool is_avoided(const struct hook_alternative *hook)
-{
-	const char *list = getenv("LEADLINE_HOOKS_AVOID"), *word;
-	size_t length;
-
-	while (words_next(&list, &word, &length))
-		if (hook_word_names(word, length, hook))
-			return true;
-	return false;
-}
-
-/* Of a tracepoint: else skips, and tells what is seen without it. */
-static void need_hook(const struct hook_alternative *hook, const char *without)
-{
-	struct output *output =
-		run_shell("grep -q btf_trace_%s /sys/kernel/btf/vmlinux", hook->target);
-	bool exists = !output->status;
-
-	output_free(output);
-	if (!exists)
-		test_skip("%s: this kernel has no tracepoint %s", without, hook->target);
-	if (is_avoided(hook))
-		test_skip("%s: %s is to be avoided", without, hook->target);
-}
-
-void requests_need_every_socket(void)
-{
-	static const struct hook_alternative receive = { "requests_recv", HOOK_TP_BTF,
-							 "sock_recv_length" };
-
-	need_hook(&receive, "TCP sockets only");
-}
-
-void requests_need_io_uring(void)
-{
-	static const struct hook_alternative submit = { "requests_uring_submit", HOOK_TP_BTF,
-							"io_uring_submit_req" };
-
-	need_hook(&submit, "what io_uring moves is a length only");
 }
 
 void requests_expect(const char *what, double seen, double expected)

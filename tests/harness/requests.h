@@ -8,13 +8,6 @@
 
 /* An agent with this probe alone. */
 struct leadline *requests_agent_start(void);
-/*
- * Whether it looks at all sockets: by hooks that came with 6.3; others are TCP's alone. Skips the test if not, as unix sockets and
- * UDP are not seen then.
- */
-void requests_need_every_socket(void);
-/* The same for what programs say through io_uring, which is looked into from 6.4 on. */
-void requests_need_io_uring(void);
 /* A count must be exact, else the test fails naming `what`. */
 void requests_expect(const char *what, double seen, double expected);
 /* HTTP requests with this status, those of `metric` whose `label` is `value`. */

@@ -411,7 +411,6 @@ static void every_way_over_tcp(void **state)
 
 static void every_way_over_unix_sockets(void **state)
 {
-	requests_need_every_socket();
 	every_way_to_send_and_receive(AF_UNIX);
 	(void)state;
 }
@@ -588,7 +587,6 @@ static void how_connections_end(void **state)
 
 static void how_unix_connections_end(void **state)
 {
-	requests_need_every_socket();
 	how_they_end(AF_UNIX);
 	(void)state;
 }
@@ -844,7 +842,6 @@ static void connections_older_than_the_agent(void **state)
 
 static void unix_connections_older_than_the_agent(void **state)
 {
-	requests_need_every_socket();
 	older_connections_are_followed(AF_UNIX);
 	(void)state;
 }

@@ -148,7 +148,6 @@ static void several_names_in_a_call(void **state)
 	struct workload *workload;
 	struct page *page;
 
-	requests_need_every_socket();
 	leadline = leadline_shared("requests");
 	workload = workload_start("names", -1, look_up_names, NULL);
 	workload_finish(workload, 20);

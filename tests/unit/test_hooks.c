@@ -190,6 +190,35 @@ static void test_needed_only_where_present(void **state)
 	assert_false(choice.not_needed);
 }
 
+/* What another hook sees already, by a way this kernel has and that is not to be avoided. */
+static void test_not_needed_beside_another(void **state)
+{
+	static const struct hook_alternative all = { "all", HOOK_TP_BTF, "sched_switch", 3 };
+	static const struct hook some = {
+		"x",
+		false,
+		"y",
+		.unless = &all,
+		.alternatives = { { "some", HOOK_FEXIT, "tcp_sendmsg", 0 } },
+	};
+	const int args = 3, too_few = 2, none = -1;
+	struct kernel_offers offers = kernel(&args, true, true);
+	struct hook_choice choice = hook_select(&some, &offers);
+
+	assert_null(choice.alternative);
+	assert_true(choice.not_needed);
+	assert_string_equal(choice.why_not, "");
+	offers.avoid = "all";
+	assert_string_equal(select_program(&some, offers), "some");
+	assert_string_equal(select_program(&some, kernel(&too_few, true, true)), "some");
+	assert_string_equal(select_program(&some, kernel(&none, true, true)), "some");
+	offers = kernel(&none, false, true);
+	choice = hook_select(&some, &offers);
+	assert_null(choice.alternative);
+	assert_false(choice.not_needed);
+	assert_string_equal(choice.why_not, "fexit tcp_sendmsg: functions cannot be traced");
+}
+
 static void test_unknown_function(void **state)
 {
 	static const struct hook wrong = {
@@ -213,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_avoided),
 		cmocka_unit_test(test_kind_that_does_not_work_says_why),
 		cmocka_unit_test(test_needed_only_where_present),
+		cmocka_unit_test(test_not_needed_beside_another),
 		cmocka_unit_test(test_unknown_function),
 	};
 

@@ -24,6 +24,8 @@ if khz=$("$build/tests/vm/cycles" 2>/dev/null); then
 	clock="tsc=reliable tsc_early_khz=$khz"
 fi
 
+programs=()
+[ ! -e "$build/vm/programs" ] || programs=(-drive "file=$build/vm/programs,if=virtio,format=raw,readonly=on")
 results=$build/vm/$version
 rm -rf "$results"
 mkdir -p "$results"
@@ -70,6 +72,7 @@ status=0
 timeout -k 5 "$limit" "$qemu" "${flags[@]}" -smp 2 -m 2048 -nodefaults -nographic -no-reboot \
 	-serial stdio -kernel "$root"/boot/vmlinu[xz]-* -initrd "$results/initramfs" \
 	-drive "file=$results/disk,if=virtio,format=raw,cache=unsafe" \
+	"${programs[@]}" \
 	-append "console=$console quiet loglevel=3 panic=-1 no_timer_check nowatchdog mitigations=off $clock leadline_limit=$((limit / 3)) leadline_tests=$tests" \
 	</dev/null >"$results/console" 2>&1 || status=$?
 rm -f "$results/initramfs" "$results/disk"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Inside the virtual machine: runs what must hold when something is missing; then the live tests of each probe in rounds, so that
-# every hook the kernel offers is used in one; then other live tests, and those that have to do with control groups
+# every hook the kernel offers is used in one; then other live tests, real servers, and what has to do with control groups
 # once more for each version alone. Lines that begin with @@ tell the host (boot.sh) what follows.
 set -u
 
@@ -39,6 +39,13 @@ done
 for test in requests_calls requests_spliced requests_streams requests_ends requests_uring request_sizes request_connections requests_http2 requests_sampling request_waits slow_requests host tcp_loss ledger attribution; do
 	is_wanted "$test" && run "$test" "/build/tests/live/test_$test"
 done
+# Real servers and their clients.
+if [ -d /programs/usr ]; then
+	is_wanted downstreams && run downstreams /build/tests/live/test_downstreams
+	for test in protocols databases mysql proxies unix_sockets tls; do
+		is_wanted "peers-$test" && run "peers-$test" "/build/tests/peers/test_$test"
+	done
+fi
 # Of process and memory what groups matter to: the rest is above.
 if is_wanted groups; then
 	for version in v1 v2; do

@@ -10,7 +10,7 @@ here=$(dirname "$0")
 PATH=$PATH:/usr/sbin:/sbin
 
 modules='virtio_pci virtio_blk loop veth nf_tables nft_compat xt_statistic xt_tcpudp ipt_REJECT
-	iptable_filter sch_netem brd'
+	iptable_filter sch_netem brd overlay'
 tools='sh awk grep sed cat cp ln rm rmdir mv mkdir dd head tail stat sync truncate fallocate mktemp timeout nproc sleep true false
 	chmod touch date env id ls sort cmp mkfifo readlink basename dirname seq tee xargs find pgrep kill tr wc cut uname chrt mount umount losetup blkdiscard mkfs.ext4 ip ss iptables curl nginx fio
 	setpriv ps wrk hardirqs softirqs runc
@@ -18,9 +18,11 @@ tools='sh awk grep sed cat cp ln rm rmdir mv mkdir dd head tail stat sync trunca
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# shellcheck source=tests/vm/files.sh
+. "$here/files.sh"
 cd "$work"
-mkdir -p usr/bin usr/sbin usr/lib usr/lib64 dev proc sys tmp run mnt etc modules var/log/nginx var/lib/nginx \
-	build/tests/live build/tests/vm
+mkdir -p usr/bin usr/sbin usr/lib usr/lib64 dev proc sys tmp run mnt etc modules etc/ssl var/log/nginx var/lib/nginx \
+	build/tests/live build/tests/peers build/tests/vm
 for directory in bin sbin lib lib64; do
 	ln -s usr/$directory $directory
 done
@@ -30,54 +32,29 @@ cp "$here/init" "$work/init"
 cp "$root/bin/busybox" "$work/usr/bin/busybox"
 cp "$build/leadline" "$work/build/"
 cp "$build"/tests/live/test_* "$work/build/tests/live/"
+cp "$build"/tests/peers/test_* "$work/build/tests/peers/"
 cp "$build"/tests/vm/* "$here/guest.sh" "$here/control-groups.sh" "$work/build/tests/vm/"
 echo 'root:x:0:0:root:/:/bin/sh
+postgres:x:101:101:postgres:/:/bin/false
+mysql:x:102:102:mysql:/:/bin/false
 nobody:x:65534:65534:nobody:/:/bin/false' >"$work/etc/passwd"
 echo 'root:x:0:
+postgres:x:101:
+mysql:x:102:
 nogroup:x:65534:' >"$work/etc/group"
+echo '127.0.0.1 localhost' >"$work/etc/hosts"
+cp "$root/etc/ssl/openssl.cnf" "$work/etc/ssl/"
 for tool in $tools; do
-	path=''
-	for directory in usr/bin usr/sbin bin sbin; do
-		[ -n "$path" ] || [ ! -x "$root/$directory/$tool" ] || path=$root/$directory/$tool
-	done
-	# names that installing would have linked
-	case $path$tool in
-	awk) path=$root/usr/bin/mawk ;;
-	iptables) path=$root/usr/sbin/xtables-nft-multi ;;
-	esac
-	if [ ! -x "$path" ]; then
-		echo "initramfs.sh: $tool is not installed${root:+ below $root}" >&2
-		exit 1
-	fi
-	cp -L "$path" "$work/usr/bin/$tool"
+	copy_tool "$tool"
 done
 
 # Libraries and the loader where the programs look for them; iptables loads its matches by name, threads libgcc_s.
-loader=$(readelf -p .interp "$build/leadline" | sed -n 's/.*] *//p')
-triplet=$(basename "$loader" | sed -E 's/ld-linux-(.*)\.so.*/\1/; s/x86-64/x86_64/')-linux-gnu
 mkdir -p "$work$(dirname "$loader")" "$work/usr/lib/$triplet/xtables"
 cp -L "$root$loader" "$work$loader"
 cp -L "$root/usr/lib/$triplet"/xtables/*.so "$work/usr/lib/$triplet/xtables/"
-needed() {
-	readelf -d "$@" 2>/dev/null | sed -nE 's/.*\(NEEDED\).*\[(.*)\]/\1/p'
-}
-# Some are in a directory below, where those that need them know to look.
-add_libraries() {
-	while read -r name; do
-		for path in "$root/usr/lib/$triplet/$name" "$root/lib/$triplet/$name" "$root/usr/lib/$triplet"/*/"$name"; do
-			copy=$work/usr/lib/$triplet/${path#*/"$triplet"/}
-			[ ! -e "$copy" ] || break
-			[ -e "$path" ] || continue
-			mkdir -p "$(dirname "$copy")"
-			cp -L "$path" "$copy"
-			needed "$copy" | add_libraries
-			break
-		done
-	done
-}
 {
 	echo libgcc_s.so.1
-	needed "$work"/build/leadline "$work"/build/tests/*/* "$work"/usr/bin/* "$work/usr/lib/$triplet"/xtables/*
+	needed "$work"/build/leadline "$work"/build/tests/*/* "$work"/usr/*bin/* "$work/usr/lib/$triplet"/xtables/*
 } | sort -u | add_libraries
 
 # Modules in the order of their dependencies, unpacked: busybox knows no xz.
