@@ -9,7 +9,17 @@ export TEST_EMULATED=1 CMOCKA_MESSAGE_OUTPUT=TAP
 only=$(sed -n 's/.*leadline_tests=\([^ ]*\).*/\1/p' /proc/cmdline)
 limit=$(sed -n 's/.*leadline_limit=\([^ ]*\).*/\1/p' /proc/cmdline)
 
+tell() { # NAME STATUS CASE: what has not been run
+	printf '@@ begin %s\n1..1\n%s\n@@ end %s %s after 0 s\n' "$1" "$3" "$1" "$2"
+}
+
 run() { # NAME PROGRAM
+	case $unseen,$1 in
+	?*,request* | ?*,slow_requests | ?*,tls-*)
+		tell "$1" 0 "$(printf '# skip: %s\nok 1 # SKIP %s' "$unseen" "$1")"
+		return
+		;;
+	esac
 	started=$(date +%s)
 	echo "@@ begin $1"
 	timeout -k 10 "$limit" "$2" </dev/null 2>&1
@@ -27,9 +37,21 @@ groups() { # of which version
 echo # the firmware leaves a line without end
 cd /build || exit 1
 groups both
+unseen=''
 is_wanted missing && run missing /build/tests/vm/missing
 /build/tests/vm/rounds >/run/rounds
 sed -n 's/^hook /@@ hook /p' /run/rounds
+# Why requests cannot be seen, on arm64 before 6.3: there it is no failure of that probe, as it is of any other.
+[ "$(uname -m)" != aarch64 ] || [ -e /sys/kernel/tracing/events/sock/sock_send_length ] ||
+	unseen=$(sed -n 's/^without requests //p' /run/rounds)
+grep '^without ' /run/rounds | while read -r _ probe why; do
+	is_wanted "$probe" || continue
+	if [ "$probe" = requests ] && [ -n "$unseen" ]; then
+		run requests ''
+	else
+		tell "$probe" 1 "not ok 1 - cannot run: $why"
+	fi
+done
 grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	is_wanted "$probe" || continue
 	[ "$avoid" != - ] || avoid=''

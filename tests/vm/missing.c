@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #include "agent/probe_set.h"
 #include "tests/harness/harness.h"
@@ -52,10 +53,28 @@ static const char *text_of(json_t *object, const char *key)
 	return text ? text : "";
 }
 
+/* On arm64 before 6.3: no tracepoints for them, and functions cannot be traced. */
+static bool requests_are_unseen(void)
+{
+	static int unseen = -1; /* types are hidden later */
+	struct utsname kernel;
+
+	if (unseen < 0) {
+		uname(&kernel);
+		unseen = !strcmp(kernel.machine, "aarch64") &&
+			 system("grep -q btf_trace_sock_send_length /sys/kernel/btf/vmlinux");
+	}
+	return unseen;
+}
+
 static void assert_state(json_t *report, const char *probe, const char *state, const char *reason)
 {
 	json_t *found = named(json_object_get(report, "probes"), probe);
 
+	if (!strcmp(probe, "requests") && requests_are_unseen()) {
+		state = "failed";
+		reason = "no requests: ";
+	}
 	if (strcmp(text_of(found, "state"), state) || !strstr(text_of(found, "reason"), reason))
 		test_fail("%s is %s (%s), not %s (%s)", probe, text_of(found, "state"),
 			  text_of(found, "reason"), state, reason);

@@ -4,6 +4,7 @@
  *
  *	hook PROBE NAME|KIND|TARGET|PROGRAM|ROUND	an alternative, and the round that uses it; - for none
  *	round PROBE NUMBER AVOID			run its tests with hooks.avoid=AVOID (- for nothing)
+ *	without PROBE REASON				it cannot run here, in no round
  *
  * A round avoids what every round before it used, as long as something else is left to use.
  */
@@ -79,6 +80,21 @@ static void print(const struct rounds *rounds, const char *probe, const struct h
 		printf("round %s %d %s\n", probe, i, rounds->avoid[i][0] ? rounds->avoid[i] : "-");
 }
 
+/* Says so when the kernel offers nothing for a hook the probe must have. */
+static bool cannot_run(const char *probe, const struct hook *hooks,
+		       const struct kernel_offers *offers)
+{
+	for (int i = 0; hooks[i].name; i++) {
+		struct hook_choice choice = hook_select(&hooks[i], offers);
+
+		if (hooks[i].required && !choice.alternative && !choice.not_needed) {
+			printf("without %s %s\n", probe, choice.why_not);
+			return true;
+		}
+	}
+	return false;
+}
+
 static void print_rounds(const char *probe, const struct hook *hooks,
 			 const struct kernel_offers *offers)
 {
@@ -87,8 +103,9 @@ static void print_rounds(const char *probe, const struct hook *hooks,
 	rounds.n = 0;
 	if (!hooks)
 		return;
-	while (add_round(&rounds, hooks, offers))
-		;
+	if (!cannot_run(probe, hooks, offers))
+		while (add_round(&rounds, hooks, offers))
+			;
 	print(&rounds, probe, hooks);
 }
 

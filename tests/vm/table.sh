@@ -2,20 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 # What was found, as a table of Markdown: table.sh BUILD/vm/VERSION… One line for each hook a probe has, one column for
 # each kernel: "exact" where all live tests of the probe passed with this hook in use, and how many were skipped as the kernel
-# does not tell what they look at; "-" where the kernel does not offer it, FAILED otherwise. Hooks without a choice are one line for
-# each probe and the same kernels.
+# does not tell what they look at; "skipped" where all were, "-" where the kernel does not offer it, FAILED otherwise. Hooks
+# without a choice are one line for each probe and the same kernels.
 set -eu
 
 for results in "$@"; do
 	[ -e "$results/hooks.txt" ] || : >"$results/hooks.txt"
 	for status in "$results"/*.status; do
 		[ -e "$status" ] || continue
-		printf 'status %s %s %s %s\n' "$results" "$(basename "${status%.status}")" "$(cat "$status")" \
-			"$(grep -c -E '^# skip: .*(this kernel|to be avoided)' "${status%.status}.tap")"
+		printf 'status %s %s %s %s %s\n' "$results" "$(basename "${status%.status}")" "$(cat "$status")" \
+			"$(grep -c -E '^# skip: .*(this kernel|to be avoided)' "${status%.status}.tap")" \
+			"$(grep -c -E '^ok [0-9]+ - ' "${status%.status}.tap")"
 	done
 	sed "s|^|hook $results |" "$results/hooks.txt"
 done | awk -v kernels="$*" '
-	$1 == "status" { status[$2, $3] = $4; skipped[$2, $3] = $5; next }
+	$1 == "status" { status[$2, $3] = $4; skipped[$2, $3] = $5; passed[$2, $3] = $6; next }
 	{
 		kernel = $2
 		sub(/^hook [^ ]+ /, "")
@@ -43,6 +44,8 @@ done | awk -v kernels="$*" '
 			return "not run"
 		if (status[kernel, probe "-" at] != 0)
 			return "FAILED"
+		if (!passed[kernel, probe "-" at])
+			return "skipped"
 		return "exact" (skipped[kernel, probe "-" at] > 0 ? ", " skipped[kernel, probe "-" at] " skipped" : "")
 	}
 	function line(probe, hook, row,   text, i) {
