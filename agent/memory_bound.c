@@ -3,11 +3,11 @@
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <unistd.h>
 #include "agent/hyperloglog.h"
 #include "agent/memory_bound.h"
 #include "agent/self.h"
 
-#define PAGE		4096ULL
 #define MAP_HEAD	1024ULL /* struct bpf_map and what a type adds */
 #define HASH_ELEMENT	48ULL /* before the key */
 #define HASH_BUCKET	16ULL
@@ -41,28 +41,28 @@ static uint64_t power_of_two(uint64_t n)
 uint64_t memory_bound_map(const struct map_shape *shape, unsigned cpus)
 {
 	uint64_t key = round_up(shape->key_size, 8), value = round_up(shape->value_size, 8);
-	uint64_t entries = shape->max_entries;
+	uint64_t entries = shape->max_entries, page = (uint64_t)sysconf(_SC_PAGESIZE);
 
 	switch (shape->type) {
 	case BPF_MAP_TYPE_ARRAY:
-		return PAGE + round_up(MAP_HEAD + entries * value, PAGE);
+		return page + round_up(MAP_HEAD + entries * value, page);
 	case BPF_MAP_TYPE_PERCPU_ARRAY:
-		return round_up(MAP_HEAD + entries * (8 + cpus * value), PAGE);
+		return round_up(MAP_HEAD + entries * (8 + cpus * value), page);
 	case BPF_MAP_TYPE_HASH:
 	case BPF_MAP_TYPE_LRU_HASH: /* one more element for each CPU */
 		if (shape->is_of_sockets)
-			return PAGE + MAP_HEAD + power_of_two(entries) * HASH_BUCKET;
-		return PAGE + MAP_HEAD + (entries + cpus) * (HASH_ELEMENT + key + value) +
+			return page + MAP_HEAD + power_of_two(entries) * HASH_BUCKET;
+		return page + MAP_HEAD + (entries + cpus) * (HASH_ELEMENT + key + value) +
 		       cpus * 8 * 8 + power_of_two(entries) * HASH_BUCKET;
 	case BPF_MAP_TYPE_QUEUE:
-		return round_up(MAP_HEAD + (entries + 1) * value, PAGE);
+		return round_up(MAP_HEAD + (entries + 1) * value, page);
 	case BPF_MAP_TYPE_RINGBUF: /* the data, its two positions, and pointers to all pages twice */
-		return entries + 3 * PAGE + round_up((3 + 2 * entries / PAGE) * 8 + MAP_HEAD, PAGE);
+		return entries + 3 * page + round_up((3 + 2 * entries / page) * 8 + MAP_HEAD, page);
 	case BPF_MAP_TYPE_TASK_STORAGE:
 	case BPF_MAP_TYPE_SK_STORAGE:
 		return MAP_HEAD + power_of_two(cpus > 2 ? cpus : 2) * STORAGE_BUCKET;
 	default:
-		return PAGE + MAP_HEAD + entries * (HASH_ELEMENT + key + value * cpus);
+		return page + MAP_HEAD + entries * (HASH_ELEMENT + key + value * cpus);
 	}
 }
 
