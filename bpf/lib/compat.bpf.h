@@ -113,8 +113,11 @@ static __always_inline struct pt_regs *task_regs(struct task_struct *task, __u64
 {
 	if (!bpf_rdonly_cast)
 		return (struct pt_regs *)bpf_task_pt_regs(task);
+	/* one pointer less another: of what is no pointer to it, the verifier takes only constants from one (seen on 6.12, not on 6.18) */
 	if (!*on_stack)
-		*on_stack = (__u64)bpf_task_pt_regs(task) - (__u64)task->stack;
+		*on_stack = (__u64)bpf_task_pt_regs(task) -
+			    (__u64)bpf_rdonly_cast(task->stack,
+						   bpf_core_type_id_kernel(struct pt_regs));
 	return bpf_rdonly_cast((void *)((__u64)task->stack + *on_stack),
 			       bpf_core_type_id_kernel(struct pt_regs));
 }
