@@ -187,6 +187,12 @@ __noinline int streams_send_before(struct stream *stream, struct work *work,
 /* A client that has asked to go on in TLS begins with its ClientHello; it does so early, or never. */
 #define STARTTLS_CALLS 8
 
+/* Its decoder may hear of the question, and want no more, before the client has said a word of TLS. */
+static __always_inline bool may_start_tls(const struct stream *stream)
+{
+	return stream->stopped == STREAM_STOP_ENCRYPTED + 1 && stream->calls < STARTTLS_CALLS;
+}
+
 static __always_inline bool starts_tls(const struct stream *stream,
 				       const struct stream_scratch *scratch)
 {
@@ -230,7 +236,7 @@ __noinline int streams_send_copy(struct stream *stream, struct work *work)
 		}
 		stream->calls++;
 	}
-	return send_event(scratch) ? 1 : 0;
+	return !stream->stopped && send_event(scratch) ? 1 : 0;
 }
 
 #endif

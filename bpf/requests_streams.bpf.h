@@ -51,7 +51,7 @@ static __always_inline void take(struct stream *stream, struct work *work)
 	const __u64 size = work->view.total;
 	int sent = 0;
 
-	if (is_copied(stream) && !is_stopped(stream)) {
+	if (is_copied(stream) && (!is_stopped(stream) || may_start_tls(stream))) {
 		struct http1_view *view = &work->view;
 		const __u64 base = view->base, end = view->piece_end, iovec = view->iovec;
 		const __u32 n_iovec = view->n_iovec;

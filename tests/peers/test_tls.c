@@ -380,6 +380,23 @@ static void gnutls_client(void **state)
 
 /* ---- PostgreSQL: a connection that begins without TLS ---- */
 
+/* It takes its time between asking for TLS and beginning it. */
+static const char late_client[] =
+	"import socket, ssl, struct, sys, time\n"
+	"s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+	"s.sendall(struct.pack('!II', 8, 80877103))\n"
+	"assert s.recv(1) == b'S'\n"
+	"time.sleep(.5)\n"
+	"s = ssl._create_unverified_context().wrap_socket(s)\n"
+	"def say(kind, body):\n"
+	"    s.sendall(kind + struct.pack('!I', 4 + len(body)) + body)\n"
+	"    answer = b''\n"
+	"    while not answer.endswith(b'Z\\0\\0\\0\\5I'):\n"
+	"        answer += s.recv(4096)\n"
+	"say(b'', struct.pack('!I', 196608) + b'user\\0postgres\\0database\\0postgres\\0\\0')\n"
+	"for i in range(7):\n"
+	"    say(b'Q', b'select 42\\0')\n";
+
 static void postgresql(void **state)
 {
 	static const char address[] =
@@ -387,6 +404,7 @@ static void postgresql(void **state)
 	struct leadline *leadline = agent_start();
 	const char *psql = program_renamed(postgresql_program("psql"), "psql-tls");
 	const char *pgbench = program_renamed(postgresql_program("pgbench"), "pgbench-tls");
+	const char *late = program_renamed("/usr/bin/python3", "late-tls");
 	struct server *server = postgresql_start();
 	struct page *page;
 
@@ -402,6 +420,8 @@ static void postgresql(void **state)
 	wait_hooked(leadline, "libssl.so", 1);
 	shell("echo 'select 42' >%s/script; %s -n -c 3 -t 101 -f %s/script '%s port=%d' >/dev/null 2>&1",
 	      server->directory, pgbench, server->directory, address, server->port);
+	shell("%s %s %d", late, write_file(server->directory, "client.py", late_client),
+	      server->port);
 	page = leadline_scrape(leadline);
 	requests_expect("asked",
 			requests_summarized(page, "db_client_operation_duration_seconds", "comm",
@@ -410,7 +430,11 @@ static void postgresql(void **state)
 	requests_expect("served",
 			requests_summarized(page, "leadline_db_server_operation_duration_seconds",
 					    "unit", server->unit, "postgresql", "SELECT", ""),
-			303);
+			303 + 7);
+	requests_expect("asked late",
+			requests_summarized(page, "db_client_operation_duration_seconds", "comm",
+					    "late-tls", "postgresql", "SELECT", ""),
+			7);
 	expect_no_exchanges(page, "comm", "pgbench-tls");
 	requests_expect_nothing_lost(page);
 	page_free(page);
