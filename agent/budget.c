@@ -70,8 +70,11 @@ static struct budget_plan plan_of(const struct budget_terms *terms, unsigned lev
 {
 	struct budget_plan plan = { .shift = level < terms->max_shift ? level : terms->max_shift };
 
-	if (level > terms->max_shift)
+	if (level > terms->max_shift) {
 		plan.halvings = level - terms->max_shift;
+		if (terms->windows_are_whole)
+			plan.shift = 0;
+	}
 	if (terms->can_pause && level >= detached_level(terms))
 		plan = (struct budget_plan){ .detached = true };
 	return plan;
@@ -84,6 +87,21 @@ static double event_ns(const struct budget_terms *terms, unsigned shift)
 	return terms->dispatch_ns + terms->pass_ns + ldexp(terms->record_ns, -(int)shift);
 }
 
+double budget_slot_seconds(double least_window, unsigned halvings)
+{
+	return fmax(1.0 / BUDGET_WINDOWS_PER_SECOND, ldexp(least_window, (int)halvings));
+}
+
+/* Share of the machine that opening and closing windows takes. */
+static double toggle_cost(const struct budget *budget, const struct budget_terms *terms,
+			  const struct budget_plan *plan)
+{
+	if (!plan->halvings)
+		return 0;
+	return terms->toggle_ns / budget_slot_seconds(terms->least_window, plan->halvings) /
+	       (NS_PER_S * budget->cpus);
+}
+
 /* Share of the machine at a level, if events keep coming as they do. */
 static double cost_at(const struct budget *budget, const struct kept_probe *probe, unsigned level)
 {
@@ -93,9 +111,7 @@ static double cost_at(const struct budget *budget, const struct kept_probe *prob
 	if (plan.detached)
 		return fmin(probe->terms.left, cost_at(budget, probe, 0));
 	ns = probe->rate * event_ns(&probe->terms, plan.shift) * ldexp(1, -(int)plan.halvings);
-	if (plan.halvings)
-		ns += probe->terms.toggle_ns * BUDGET_WINDOWS_PER_SECOND;
-	return ns / (NS_PER_S * budget->cpus);
+	return ns / (NS_PER_S * budget->cpus) + toggle_cost(budget, &probe->terms, &plan);
 }
 
 /* ---- what would be right ---- */
@@ -115,9 +131,14 @@ static void step_down(const struct budget *budget, struct proposal *proposal, si
 	proposal->total += proposal->cost[i];
 }
 
+static double cost_for_value(const struct budget *budget, const struct proposal *proposal, size_t i)
+{
+	return proposal->cost[i] / fmax(budget->probes[i].terms.value, 1);
+}
+
 /*
- * The costliest that can still be made cheaper, the less valuable one of equals; n when there is none. What costs next to nothing
- * is left alone: it is not what the budget is exceeded by.
+ * The costliest for its value that can still be made cheaper, the less valuable one of equals; n when there is none. Where next to
+ * nothing can be saved it is left alone: it is not what the budget is exceeded by.
  */
 static size_t costliest(const struct budget *budget, const struct proposal *proposal,
 			double allowance)
@@ -125,13 +146,16 @@ static size_t costliest(const struct budget *budget, const struct proposal *prop
 	size_t found = budget->n;
 
 	for (size_t i = 0; i < budget->n; i++) {
-		const struct budget_terms *terms = &budget->probes[i].terms;
+		const struct kept_probe *probe = &budget->probes[i];
+		unsigned lowest = lowest_level(&probe->terms);
+		double cost = cost_for_value(budget, proposal, i), found_cost;
 
-		if (proposal->level[i] >= lowest_level(terms) || proposal->cost[i] < allowance / 10)
+		if (proposal->level[i] >= lowest ||
+		    proposal->cost[i] - cost_at(budget, probe, lowest) < allowance / 20)
 			continue;
-		if (found == budget->n || proposal->cost[i] > proposal->cost[found] ||
-		    (proposal->cost[i] == proposal->cost[found] &&
-		     terms->value < budget->probes[found].terms.value))
+		found_cost = found < budget->n ? cost_for_value(budget, proposal, found) : -1;
+		if (cost > found_cost ||
+		    (cost == found_cost && probe->terms.value < budget->probes[found].terms.value))
 			found = i;
 	}
 	return found;
@@ -169,11 +193,22 @@ static double least_cost(const struct budget *budget)
 	return least;
 }
 
+/* What the windows in force take of the agent's own time, where costs of probes have it, too. */
+static double toggles_in_force(const struct budget *budget)
+{
+	double cost = 0;
+
+	for (size_t i = 0; i < budget->n; i++)
+		cost += toggle_cost(budget, &budget->probes[i].terms, &budget->probes[i].plan);
+	return cost;
+}
+
 static double allowance_of(const struct budget *budget, double share)
 {
 	double least = least_cost(budget), floor = budget->limit * PROBES_LEAST_SHARE;
+	double own = fmax(budget->own - toggles_in_force(budget), 0);
 
-	return fmax((budget->limit - budget->own) * share, least + floor * share);
+	return fmax((budget->limit - own) * share, least + floor * share);
 }
 
 static void propose(const struct budget *budget, double allowance, struct proposal *proposal)

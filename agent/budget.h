@@ -3,9 +3,9 @@
  * The budget: how much of each probe the agent can afford. A pure controller: readings in, plans out, no clock and no
  * kernel of its own. budget_keeper.h reads, applies and reports.
  *
- * A probe has a ladder of levels, each cheaper than the one before: record everything; one event in 2, 4 … 2^max_shift;
- * that, with the hooks attached 1/2 … 1/256 of the time, where windows make sense; hooks away. While the sum is over the limit the costliest probe
- * takes a step down; what comes last is giving up the least valuable one. A step down needs two readings in a row, a step back a
+ * A probe has a ladder of levels: record everything; one event in 2, 4 … 2^max_shift; that, or everything where it samples
+ * something else than events, with the hooks attached 1/2 … 1/256 of the time, where windows make sense; hooks away. While the sum
+ * is over the limit the probe that is costliest for its value takes a step down; what comes last is giving up the least valuable one. A step down needs two readings in a row, a step back a
  * stretch of calm, longer each time it was followed by a step down again.
  *
  * Costs are shares of the machine: 1 is all CPUs. Loop thread only.
@@ -24,10 +24,13 @@
 
 /* What a probe costs and what can be done about it. Times in ns of CPU. */
 struct budget_terms {
-	unsigned value; /* the least valuable is given up first */
+	unsigned
+		value; /* may cost so many times as much as one of value 1; the least valuable is given up first */
 	unsigned max_shift; /* 0: it cannot sample */
 	bool can_pause;
 	bool no_windows; /* it would have to be for long: it is given up instead */
+	bool windows_are_whole; /* everything is recorded in them */
+	double least_window; /* seconds that they must have, however seldom they come then */
 	double dispatch_ns; /* of an event: what reaching the hooks costs, were their programs empty */
 	double record_ns; /* of recording it */
 	double pass_ns; /* of letting it pass */
@@ -50,6 +53,9 @@ struct budget_plan {
 bool budget_plan_equals(const struct budget_plan *a, const struct budget_plan *b);
 bool budget_plan_is_exact(const struct budget_plan *plan);
 double budget_plan_ratio(const struct budget_plan *plan); /* of events recorded, 1 to 0 */
+
+/* How often such a plan has a window, in seconds. */
+double budget_slot_seconds(double least_window, unsigned halvings);
 
 struct budget;
 

@@ -24,6 +24,7 @@ struct kept_cpu {
 	double measured[BUDGET_MEASUREMENTS]; /* the same, the last few times */
 	unsigned n_measured, next_measured;
 	double taken; /* part of that which is taken from the work that is counted */
+	double slowdown; /* where events are not calls: as the last windows had it */
 };
 
 struct kept {
@@ -78,6 +79,12 @@ static inline const struct probe_economy *economy_of(const struct kept *kept)
 static inline double budget_left(const struct budget_keeper *keeper, const struct kept *kept)
 {
 	return economy_of(kept)->by_trap ? keeper->limit / 8 : 0;
+}
+
+/* Seconds that a window must have: where connections are sampled, for calls to begin and end in it. */
+static inline double budget_least_window(const struct probe_economy *economy)
+{
+	return economy->by_connection ? 0.125 : 0;
 }
 
 static inline double budget_pass_ns(const struct probe_economy *economy)

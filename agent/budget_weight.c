@@ -29,6 +29,11 @@ void budget_weight_close(struct budget_weight *weight, double length_ns)
 	weight->owed_ns -= weight->given * length_ns;
 }
 
+double budget_weight_slowdown(double hooks_share, double busy)
+{
+	return fmin(fmax(busy / fmax(1 - hooks_share, 1 / SLOWDOWN_MOST), 1), SLOWDOWN_MOST);
+}
+
 double budget_weight_taken(double hooks_ns, double pace_ns, double share, double busy)
 {
 	double limited_ns = fmin(hooks_ns, pace_ns * (1 - 1 / SLOWDOWN_MOST)), slowdown;

@@ -36,4 +36,10 @@ void budget_weight_close(struct budget_weight *weight, double length_ns);
  */
 double budget_weight_taken(double hooks_ns, double pace_ns, double share, double busy);
 
+/*
+ * How many times as much would have happened in a window without its hooks, which took a share of the CPU's time in it, on a CPU that is
+ * busy for a share b of the time without: what was idle is given first.
+ */
+double budget_weight_slowdown(double hooks_share, double busy);
+
 #endif

@@ -11,7 +11,6 @@
 #include "agent/probe_set.h"
 
 #define NS_PER_S 1000000000ULL
-#define SLOT_NS	 (NS_PER_S / BUDGET_WINDOWS_PER_SECOND)
 #define NOT_YET	 1 /* a window that has ended before it began */
 #define BUSY	 0.95 /* of the time: as good as all of it */
 /* Where connections are sampled: for how long it is some connections' turn. */
@@ -78,6 +77,13 @@ static double chosen_events(const struct budget_keeper *keeper, const struct kep
 	       budget_event_ns(kept, 0);
 }
 
+/* Once all are away, and once all are back: what only some of them have seen must not pass for all there was. */
+static void count_absence(const struct budget_keeper *keeper, struct kept *kept)
+{
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++)
+		__atomic_fetch_add(&kept->lanes[cpu].absences, 1, __ATOMIC_RELAXED);
+}
+
 static void take_away(const struct budget_keeper *keeper, struct kept *kept)
 {
 	uint64_t began_ns = thread_cpu_ns();
@@ -85,6 +91,7 @@ static void take_away(const struct budget_keeper *keeper, struct kept *kept)
 	budget_account_attached(kept, log_clock_ns());
 	kept->attached_since_ns = 0;
 	kept->left = probe_pause(kept->probe, chosen_events(keeper, kept));
+	count_absence(keeper, kept);
 	note_toggle(kept, began_ns);
 }
 
@@ -93,10 +100,10 @@ static int bring_back(const struct budget_keeper *keeper, struct kept *kept)
 	uint64_t began_ns = thread_cpu_ns(), now_ns = log_clock_ns();
 	int err;
 
-	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++)
 		kept->lanes[cpu].window_began_ns = now_ns;
-	}
 	err = probe_resume(kept->probe);
+	count_absence(keeper, kept);
 	if (err)
 		log_limited(LOG_LEVEL_ERROR, "budget", "%s: its hooks do not come back: %s",
 			    name_of(kept), strerror(-err));
@@ -129,21 +136,30 @@ static uint64_t next_random(uint64_t *seed)
 	return *seed >> 32;
 }
 
+/* How often there is a window. */
+static uint64_t slot_ns(const struct kept *kept)
+{
+	return (uint64_t)(budget_slot_seconds(budget_least_window(economy_of(kept)),
+					      kept->plan.halvings) *
+			  (double)NS_PER_S);
+}
+
 static uint64_t window_ns(const struct kept *kept)
 {
-	return SLOT_NS >> kept->plan.halvings;
+	return slot_ns(kept) >> kept->plan.halvings;
 }
 
 /* At any moment of its slot: what a host does at full seconds must not always fall into a window, nor never. */
 static void place_window(struct budget_keeper *keeper, struct kept *kept)
 {
-	kept->next_ns = kept->slot_ns + next_random(&keeper->seed) % (SLOT_NS - window_ns(kept));
+	kept->next_ns =
+		kept->slot_ns + next_random(&keeper->seed) % (slot_ns(kept) - window_ns(kept));
 }
 
 static void prepare_lanes(struct budget_keeper *keeper, struct kept *kept)
 {
 	/* More than one when the loop was held up. */
-	uint64_t slots_ns = (1 + (log_clock_ns() - kept->slot_ns) / SLOT_NS) * SLOT_NS;
+	uint64_t slots_ns = (1 + (log_clock_ns() - kept->slot_ns) / slot_ns(kept)) * slot_ns(kept);
 
 	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
 		struct budget_lane *lane = &kept->lanes[cpu];
@@ -151,6 +167,8 @@ static void prepare_lanes(struct budget_keeper *keeper, struct kept *kept)
 		lane->spread = (2U << kept->plan.shift) - 2;
 		lane->weight = budget_weight_open(&kept->cpu[cpu].weight, (double)slots_ns,
 						  (double)window_ns(kept), kept->plan.shift);
+		if (economy_of(kept)->by_connection)
+			lane->weight = (uint32_t)lround(lane->weight * kept->cpu[cpu].slowdown);
 		lane->window_ends_ns = NOT_YET;
 	}
 	kept->slot_ns += slots_ns;
@@ -201,6 +219,11 @@ static void settle_lane(const struct budget_keeper *keeper, struct kept *kept, u
 		"%s: CPU %u: %.0f events in %.2f ms, %.0f ns each of %.0f, in a row %.0f; weight %u, %.2f of it taken",
 		name_of(kept), cpu, events, open_ns / 1e6, hook_ns, open_ns / fmax(events, 1),
 		pace_ns, lane->weight, here->taken);
+	here->slowdown +=
+		0.5 *
+		(budget_weight_slowdown(events * budget_event_ns(kept, kept->plan.shift) / open_ns,
+					keeper->busy[cpu]) -
+		 here->slowdown);
 	budget_weight_close(&here->weight,
 			    economy_of(kept)->is_call ? (double)window_ns(kept) : open_ns);
 	if (pace_ns > 0)
@@ -261,6 +284,18 @@ void budget_turn_windows(void *context)
 
 /* ---- applying plans ---- */
 
+/* Before there was a window: as if the hooks' time were spread evenly over what CPUs do. */
+static double expected_slowdown(const struct budget_keeper *keeper, const struct kept *kept,
+				unsigned cpu)
+{
+	double full = budget_full_cost(keeper->budget, (size_t)(kept - keeper->kept));
+	double busy = 0;
+
+	for (unsigned i = 0; i < keeper->cpus; i++)
+		busy += keeper->busy[i] / keeper->cpus;
+	return budget_weight_slowdown(busy > 0 ? full / busy : 0, keeper->busy[cpu]);
+}
+
 static void begin_windows(struct budget_keeper *keeper, struct kept *kept)
 {
 	if (kept->attached_since_ns)
@@ -269,8 +304,10 @@ static void begin_windows(struct budget_keeper *keeper, struct kept *kept)
 	kept->n_windows = 0;
 	kept->is_open = false;
 	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
+		kept->lanes[cpu].window_ends_ns = NOT_YET;
 		budget_weight_start(&kept->cpu[cpu].weight);
 		kept->cpu[cpu].taken = keeper->busy[cpu] > BUSY;
+		kept->cpu[cpu].slowdown = expected_slowdown(keeper, kept, cpu);
 	}
 	kept->slot_ns = log_clock_ns();
 	place_window(keeper, kept);

@@ -69,7 +69,7 @@ struct probe_economy {
 	unsigned max_shift; /* it can record one event in 2^max_shift; 0: it cannot sample */
 	unsigned hooks_per_event; /* tracepoints that fire for each event in its lanes; 0 as 1 */
 	bool is_call; /* an event is a system call, of whatever kind: the agent can make some to see what they cost */
-	/* It samples connections, each in its turn, not events: see bpf/requests_sample.bpf.h. */
+	/* It samples connections, each in its turn, not events; in windows, all of them: see bpf/requests_sample.bpf.h. */
 	bool by_connection;
 	/* Its hooks are in user space, where each event is a trap; what it has too many of it leaves out by programs. */
 	bool by_trap;

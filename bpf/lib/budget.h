@@ -40,7 +40,8 @@ struct budget_lane {
 	/* Where events are system calls, in 16ths of ns: what hooks take from threads that task_is_marked_by_rcu() more than from others. */
 	__u32 marked_16; /* written by the agent */
 	__u32 own_is_marked; /* this thread of the agent is; written by the hooks */
-	__u32 pad[8];
+	__u32 absences; /* times that hooks went away or came back, so far; written by the agent */
+	__u32 pad[7];
 };
 _Static_assert(sizeof(struct budget_lane) == 128, "two cache lines");
 

@@ -231,6 +231,82 @@ static void it_does_not_flap(void **state)
 	budget_free(budget);
 }
 
+/* One that samples connections: beyond that it records all of them a part of the time, in windows that are long enough. */
+static void windows_for_what_takes_long(void **state)
+{
+	static const struct budget_terms connections = {
+		.value = 4,
+		.max_shift = 5,
+		.can_pause = true,
+		.windows_are_whole = true,
+		.least_window = 0.125,
+		.dispatch_ns = 60,
+		.record_ns = 300,
+		.pass_ns = 40,
+		.toggle_ns = 500000,
+	};
+	struct budget *budget = budget_of(0.01);
+	const struct budget_plan *plan = budget_plan(budget, CALLS);
+
+	for (int second = 0; second < 30; second++) {
+		double attached = ldexp(1, -(int)plan->halvings);
+		const struct budget_reading readings[PROBES] = {
+			{ .terms = connections,
+			  .events = 600000 * attached,
+			  .attached_seconds = attached },
+		};
+
+		budget_read(budget, 1, 0, readings);
+	}
+	assert_int_equal(plan->shift, 0);
+	assert_int_equal(plan->halvings, 4);
+	assert_float_equal(budget_slot_seconds(0.125, plan->halvings), 2, 0);
+	assert_float_equal(budget_slot_seconds(0.125, 1), 0.5, 0);
+	assert_float_equal(budget_slot_seconds(0, 8), 0.5, 0);
+	budget_free(budget);
+	(void)state;
+}
+
+/* Both cost too much: the one of three times the value gets about three times as much of the budget. */
+static void shares_go_by_value(void **state)
+{
+	struct budget *budget = budget_of(0.02);
+	double calls, switches;
+
+	for (int second = 0; second < 30; second++)
+		pass_second(budget, 5e6, 5e6, 0);
+	calls = budget_probe_cost(budget, CALLS);
+	switches = budget_probe_cost(budget, SWITCHES);
+	assert_true(switches > 2 * calls && switches < 6 * calls);
+	budget_free(budget);
+	(void)state;
+}
+
+/* Windows are opened in the agent's own time: that is not to be paid for twice. */
+static void toggles_are_paid_for_once(void **state)
+{
+	struct budget *budget = budget_of(0.01);
+	const struct budget_plan *plan = budget_plan(budget, SWITCHES);
+	unsigned halvings[2];
+
+	for (int counted = 0; counted < 2; counted++) {
+		budget_reset(budget, SWITCHES);
+		for (int second = 0; second < 30; second++) {
+			double toggles =
+				plan->halvings ? 500000 * BUDGET_WINDOWS_PER_SECOND / 1e9 : 0;
+
+			pass_second(budget, 0, 2e6, 0.012 + (counted ? toggles : 0));
+		}
+		halvings[counted] = plan->halvings;
+	}
+	assert_true(halvings[0] > 0);
+	/* where the agent's time is taken for lower than it is, it is so by the toggles only */
+	assert_in_range(halvings[1] - halvings[0], 0, 1);
+	assert_false(plan->detached);
+	budget_free(budget);
+	(void)state;
+}
+
 /* A probe that samples, and costs more than the limit even so: to give up the others would not help. */
 static void others_do_not_pay_for_what_cannot_be_had_for_less(void **state)
 {
@@ -327,6 +403,17 @@ static void hooks_take_from_the_work_what_was_not_idle(void **state)
 	assert_in_range(slowdown(budget_weight_taken(500, 360, 1, 1), 500, 360), 19, 21);
 }
 
+/* A quarter of the time is the hooks': on a busy CPU, of four requests one did not come to be; on another, idle time goes first. */
+static void a_busy_cpu_is_slowed_down(void **state)
+{
+	assert_float_equal(budget_weight_slowdown(0.25, 1), 4.0 / 3, 1e-9);
+	assert_float_equal(budget_weight_slowdown(0.25, 0.9), 1.2, 1e-9);
+	assert_float_equal(budget_weight_slowdown(0.25, 0.5), 1, 0);
+	assert_float_equal(budget_weight_slowdown(0, 1), 1, 0);
+	assert_in_range((uint64_t)budget_weight_slowdown(5, 1), 2, 100);
+	(void)state;
+}
+
 static void an_event_never_weighs_less_than_one(void **state)
 {
 	struct budget_weight weight;
@@ -351,10 +438,14 @@ int main(void)
 		cmocka_unit_test(what_was_given_up_is_looked_at_again),
 		cmocka_unit_test(it_recovers_after_the_storm),
 		cmocka_unit_test(it_does_not_flap),
+		cmocka_unit_test(windows_for_what_takes_long),
+		cmocka_unit_test(shares_go_by_value),
+		cmocka_unit_test(toggles_are_paid_for_once),
 		cmocka_unit_test(others_do_not_pay_for_what_cannot_be_had_for_less),
 		cmocka_unit_test(the_agents_own_time_leaves_less_for_probes),
 		cmocka_unit_test(windows_stand_for_all_the_time),
 		cmocka_unit_test(hooks_take_from_the_work_what_was_not_idle),
+		cmocka_unit_test(a_busy_cpu_is_slowed_down),
 		cmocka_unit_test(an_event_never_weighs_less_than_one),
 	};
 
