@@ -54,10 +54,10 @@ VM_PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/vm/*.c))
 # For arm64, the programs that tests call are unpacked from its packages.
 ifdef SYSROOT
 VM_ROOT	:= $(abspath $(BUILD)/vm/root)
-VM_PACKAGES := $(filter %-dev,$(APT_BUILD) $(APT_TEST)) busybox-static coreutils curl dash diffutils e2fsprogs findutils fio grep \
-	iproute2 iptables libbpf-tools mawk mount nginx-light procps redis-server redis-tools runc sed util-linux wrk
+VM_PACKAGES := $(filter %-dev,$(APT_BUILD)) $(filter-out prometheus% %-prometheus-client apache2-utils,$(APT_TEST)) bash busybox-static \
+	coreutils dash diffutils findutils grep hostname libc-bin mawk mount sed
 VM_MACHINE := QEMU=qemu-system-aarch64 CONSOLE=ttyAMA0 FLAVOUR=cloud-arm64 ROOT=$(VM_ROOT) \
-	QEMU_FLAGS='-M virt -cpu cortex-a57 -accel tcg,thread=multi'
+	QEMU_FLAGS='-M virt -cpu neoverse-n1 -accel tcg,thread=multi'
 vm-root:
 	$(Q)sh deploy/sysroot.sh arm64 $(VM_ROOT) $(VM_PACKAGES)
 .PHONY: vm-root
@@ -70,7 +70,7 @@ test-vm-arm64:
 test-vm: EMULATOR := # what the machine said is told here
 test-vm: deps-vm $(if $(VM_ROOT),vm-root)
 	$(Q)$(MAKE) --no-print-directory test-programs $(VM_PROGRAMS)
-	$(if $(VM_ROOT),,$(Q)sh tests/vm/programs.sh $(BUILD) $(BUILD)/vm/programs)
+	$(Q)sh tests/vm/programs.sh $(BUILD) $(BUILD)/vm/programs $(VM_ROOT)
 	$(Q)for kernel in $(VM_KERNELS); do \
 		echo "  BOOT     Linux $$kernel"; $(VM_MACHINE) bash tests/vm/boot.sh $$kernel $(BUILD) $(VM_TESTS) & \
 	done; wait
