@@ -137,6 +137,30 @@ __noinline int requests_within_tls(struct connection *connection, struct work *w
 	return tls_socket_moved(work, true) != TLS_BY_RECORDS;
 }
 
+/* Hooks were away, and it is not known what went over the connection meanwhile. */
+static __always_inline void resume(struct sock *sk, struct connection *connection, __u16 absences)
+{
+	struct stream *stream;
+
+	connection->absences = absences;
+	switch (connection->role) {
+	case ROLE_SERVER:
+	case ROLE_CLIENT:
+		sample_joins(connection);
+		break;
+	case ROLE_UNDECIDED:
+		join_midway(connection);
+		connection->request.n_carried = 0;
+		connection->request.phase = HTTP1_START;
+		break;
+	case ROLE_STREAM:
+		stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+		if (stream)
+			miss_calls(stream);
+		break;
+	}
+}
+
 static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 {
 	const bool is_send = how & CALL_SENDS;
@@ -158,7 +182,12 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 		connection = connection_new(sk, size, is_send);
 		if (!connection)
 			return;
+		connection->absences = lane ? lane->absences : 0;
 		is_new = true;
+	} else if (was_missed(connection, lane)) {
+		resume(sk, connection, lane->absences);
+		if (tcp)
+			connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
 	}
 	work->sk = (__u64)sk;
 	if (shared.tls && connection->midway && connection->role > ROLE_CLIENT &&
@@ -199,7 +228,7 @@ static __always_inline void read_over(struct sock *sk)
 	struct work *work = bpf_map_lookup_elem(&works, &(__u32){ 0 });
 
 	if (!connection || !work || connection->role == ROLE_IGNORED ||
-	    connection->turn == TURN_OVER)
+	    connection->turn == TURN_OVER || was_missed(connection, budget_lane()))
 		return;
 	work->sk = (__u64)sk;
 	work->weight = connection->weight;
@@ -233,6 +262,8 @@ static __always_inline void response_over(struct sock *sk, enum response_end how
 
 	if (!connection)
 		return;
+	if (was_missed(connection, budget_lane()))
+		resume(sk, connection, connection->absences);
 	if (connection->role == ROLE_STREAM || connection->encrypted)
 		requests_plain_text_over(&address, how);
 	if (connection->role == ROLE_STREAM && how == CLOSED)
@@ -563,6 +594,8 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!connection)
 		return 0;
 	shared.unix_sockets += sk->__sk_common.skc_family == AF_UNIX;
+	if (was_missed(connection, budget_lane()))
+		return 0;
 	if (connection->role != ROLE_STREAM) {
 		note_connection(sk, connection);
 		return 0;

@@ -80,8 +80,9 @@ struct connection {
 	__u8 encrypted : 1; /* it is within TLS, or is TLS and joined midway: see requests_tls.bpf.h */
 	/* While connections are sampled, see requests_sample.bpf.h: */
 	__u8 turn; /* enum connection_turn */
-	__u8 weight; /* for how many its pending requests stand */
 	__u8 is_counted; /* a request has begun on it */
+	__u16 weight; /* for how many its pending requests stand */
+	__u16 absences; /* of the hooks, when it was looked at last: since then, nothing was missed */
 };
 /* With the kernel's 72 bytes, an allocation of 512. */
 _Static_assert(sizeof(struct connection) <= 440, "connections would take 1 KiB each");

@@ -8,6 +8,7 @@
 
 #include "requests_connects.bpf.h"
 #include "requests_ledger.bpf.h"
+#include "requests_sample.bpf.h"
 #include "requests_stream.bpf.h"
 
 struct {
@@ -65,14 +66,15 @@ static __always_inline struct exchange_row *exchange_row_of(struct stream *strea
 static __always_inline void end_exchange(struct stream *stream, struct exchange_row *row)
 {
 	__u64 ns = stream->last_ns > stream->began_ns ? stream->last_ns - stream->began_ns : 0;
-	__u64 slot;
+	__u64 slot, times;
 
 	if (__sync_val_compare_and_swap(&stream->phase, STREAM_ANSWERED, STREAM_IDLE) !=
 	    STREAM_ANSWERED)
 		return;
 	slot = at_most(hist_slot(ns), HIST_SLOTS - 1);
-	add(&row->duration.slots[slot], 1);
-	add(&row->duration.sum_ns, ns);
+	times = window_weight();
+	add(&row->duration.slots[slot], times);
+	add(&row->duration.sum_ns, ns * times);
 	raise(&row->duration.max_ns, ns);
 }
 

@@ -13,6 +13,7 @@
 #include "requests_connection.bpf.h"
 #include "requests_connects.bpf.h"
 #include "requests_rows.bpf.h"
+#include "requests_sample.bpf.h"
 #include "requests_stream.bpf.h"
 #include "requests_waits.bpf.h"
 
@@ -74,8 +75,9 @@ __noinline int requests_finish(struct connection *connection, __u64 sk, __u64 en
 		return 0;
 	ending.duration_ns = end_ns > start_ns ? end_ns - start_ns : 0;
 	slot = hist3_slot(ending.duration_ns);
-	record_duration(row, ending.duration_ns, slot, connection->weight);
-	record_bytes(row, ending.request_bytes, ending.response_bytes, connection->weight);
+	ending.weight = recorded_weight(connection, ending.duration_ns);
+	record_duration(row, ending.duration_ns, slot, ending.weight);
+	record_bytes(row, ending.request_bytes, ending.response_bytes, ending.weight);
 	if (connection->response_started) {
 		first_byte_ns = connection->first_byte_ns > start_ns
 					? connection->first_byte_ns - start_ns
@@ -85,7 +87,7 @@ __noinline int requests_finish(struct connection *connection, __u64 sk, __u64 en
 			slot = requests_coarse_slot(slot);
 		else
 			slot = hist_slot(first_byte_ns);
-		record_first_byte(row, first_byte_ns, slot, connection->weight);
+		record_first_byte(row, first_byte_ns, slot, ending.weight);
 	}
 	if (has_ledger(connection->role) || is_slow(connection, ending.duration_ns))
 		requests_explain(connection, sk, &ending);
@@ -130,7 +132,10 @@ static __always_inline void keep_line(struct connection *connection, const struc
 		line[i] = http1_word(view, view->line_at + 8 * i);
 }
 
-/* With its first request; those that are older than the agent do not come in turns. */
+/*
+ * With its first request; those that are older than the agent do not come in turns. What began while hooks were away is counted with those
+ * that begin in a window.
+ */
 static __always_inline void count_once(struct connection *connection, const struct work *work,
 				       __u64 start_ns)
 {
@@ -139,10 +144,10 @@ static __always_inline void count_once(struct connection *connection, const stru
 	if (connection->is_counted)
 		return;
 	connection->is_counted = 1;
-	if (work->weight)
-		count_connections(connection->entity, is_client,
-				  connection->midway ? 1 : work->weight,
-				  is_client ? take_connect(work->sk, start_ns) : 0);
+	if (!work->weight || (connection->midway && in_window(budget_lane())))
+		return;
+	count_connections(connection->entity, is_client, connection->midway ? 1 : work->weight,
+			  is_client ? take_connect(work->sk, start_ns) : 0);
 }
 
 static __always_inline int request_started(struct connection *connection, struct work *work)
@@ -170,7 +175,7 @@ static __always_inline int request_started(struct connection *connection, struct
 	connection->turn = TURN_NOW;
 	count_once(connection, work, start_ns);
 	if (!n) {
-		connection->weight = work->weight;
+		connection->weight = at_most(work->weight, 0xffff);
 		if (!work->weight) {
 			connection->turn = TURN_OVER;
 			return 1;

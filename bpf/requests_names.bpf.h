@@ -41,6 +41,7 @@ static __always_inline void datagram_moved(struct sock *sk, struct work *work, _
 	const bool is_send = how & CALL_SENDS;
 	__be16 peer = sk->__sk_common.skc_dport;
 	bool is_server = sk->__sk_common.skc_num == 53;
+	struct budget_lane *lane;
 	struct task_state *task;
 	struct stream *stream;
 	bool is_new;
@@ -58,13 +59,18 @@ static __always_inline void datagram_moved(struct sock *sk, struct work *work, _
 	task = task_state_of(bpf_get_current_task_btf());
 	if (task && task->entity == ENTITY_EXCLUDED)
 		return;
-	budget_count();
+	lane = budget_count();
 	is_new = !stream;
 	if (is_new) {
 		stream = stream_new(
 			sk, PREFIX_DNS | (is_server == is_send ? PREFIX_FROM_SERVER : 0), is_send);
 		if (!stream)
 			return;
+	}
+	if (lane && stream->absences != (__u16)lane->absences) {
+		stream->absences = lane->absences;
+		if (!is_new)
+			miss_calls(stream);
 	}
 	if (!task)
 		count_loss(LOSS_NO_TASK_STATE);

@@ -7,6 +7,9 @@
  *
  * What is new to us is always looked at, until it is known what it speaks; and so is all that is not HTTP/1: its decoders cannot
  * do with a part. What is sent again by two directions at once is as in requests.bpf.c.
+ *
+ * Where that is too much still, the hooks are there for a part of the time only, in windows, and then look at all connections. What was
+ * known of one when they went is void when they are back. Recorded is what begins and ends in one window.
  */
 #ifndef LEADLINE_REQUESTS_SAMPLE_BPF_H
 #define LEADLINE_REQUESTS_SAMPLE_BPF_H
@@ -15,16 +18,53 @@
 #include "lib/budget.bpf.h"
 #include "requests_connection.bpf.h"
 
+/* Of a window: what of it a request must leave, at least, to stand for more the longer it took. */
+#define WINDOW_PART_LEAST 8
+
 /* For how many connections this one stands now: 1 when all are looked at, 0 when it is not its turn. */
 static __always_inline __u32 sample_weight(const struct budget_lane *lane, const struct sock *sk)
 {
-	__u32 weight;
-
-	if (!lane || !lane->spread)
+	if (!lane)
 		return 1;
-	weight = lane->weight; /* a power of two */
-	/* The kernel's hash of both addresses, salted, stays as long as the connection does. */
-	return (sk->__sk_common.skc_hash + lane->turn) & (weight - 1) ? 0 : weight;
+	/*
+	 * The kernel's hash of both addresses, salted, stays as long as the connection does. Of `spread` / 2 + 1 turns, a power of two, one
+	 * is its.
+	 */
+	return (sk->__sk_common.skc_hash + lane->turn) & lane->spread >> 1 ? 0 : lane->weight;
+}
+
+static __always_inline bool in_window(const struct budget_lane *lane)
+{
+	return lane && lane->window_ends_ns;
+}
+
+/* For how many calls one stands that is not of HTTP/1. */
+static __always_inline __u32 window_weight(void)
+{
+	const struct budget_lane *lane = budget_lane();
+
+	return lane && !lane->spread ? lane->weight : 1;
+}
+
+/*
+ * For how many a request stands that was recorded in a window, for having begun and ended there: the longer it took, the fewer of
+ * its kind did.
+ */
+static __always_inline __u64 recorded_weight(const struct connection *connection, __u64 duration_ns)
+{
+	const struct budget_lane *lane;
+	__u64 window_ns, left_ns;
+
+	if (connection->weight <= 1)
+		return connection->weight;
+	lane = budget_lane();
+	if (!in_window(lane) || lane->window_ends_ns <= lane->window_began_ns)
+		return connection->weight;
+	window_ns = lane->window_ends_ns - lane->window_began_ns;
+	left_ns = duration_ns < window_ns ? window_ns - duration_ns : 0;
+	if (left_ns < window_ns / WINDOW_PART_LEAST)
+		left_ns = window_ns / WINDOW_PART_LEAST;
+	return left_ns ? connection->weight * window_ns / left_ns : connection->weight;
 }
 
 /*
@@ -41,6 +81,13 @@ static __always_inline bool sample_leaves(struct connection *connection)
 		return false;
 	connection->turn = TURN_OVER;
 	return true;
+}
+
+/* Hooks were away since it was looked at last. */
+static __always_inline bool was_missed(const struct connection *connection,
+				       const struct budget_lane *lane)
+{
+	return lane && connection->absences != (__u16)lane->absences;
 }
 
 /* It is its turn again. What is under way began unseen: the start of the next request is looked for. */

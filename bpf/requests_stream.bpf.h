@@ -39,6 +39,7 @@ struct stream {
 	__u8 calls; /* so far, up to STARTTLS_CALLS */
 	__u8 stopped; /* enum stream_stop + 1: its decoder wants no more */
 	__u8 is_counted; /* something was asked on it */
+	__u16 absences; /* as of a connection; of datagrams only */
 	__u32 stops_seen; /* shared.stops, when that was looked for */
 	struct tls_records tls;
 	struct http2_frames frames[2]; /* from the server, from the client */

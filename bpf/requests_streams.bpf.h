@@ -25,6 +25,7 @@ static __always_inline void count_part(struct stream *stream, struct work *work,
 
 	if (!row)
 		return;
+	size *= window_weight();
 	add(&row->bytes, size);
 	if (is_event_lost)
 		add(&row->lost_bytes, size);
@@ -110,6 +111,20 @@ static __always_inline void shake_hands(struct stream *stream, const struct conn
 	row = exchange_row_of(stream, connection->entity, lane_of_this_cpu());
 	if (row)
 		add(&row->bytes, size);
+}
+
+/*
+ * What went by while the hooks were away is not known, nor how much. What is under way is given up, and the decoder told of a gap in
+ * both directions.
+ */
+static __always_inline void miss_calls(struct stream *stream)
+{
+	stream->phase = STREAM_IDLE;
+	stream->tls = (struct tls_records){ .is_secured = 1 };
+	for (int i = 0; i < 2; i++) {
+		stream->sequence[i]++;
+		stream->frames[i] = (struct http2_frames){ .has_begun = 1, .is_lost = 1 };
+	}
 }
 
 /* Of which socket it is, work->sk. */

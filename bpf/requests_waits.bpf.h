@@ -111,6 +111,7 @@ struct ending {
 	__u64 duration_ns;
 	__u64 request_bytes, response_bytes; /* heads included */
 	__u64 outcome; /* enum requests_outcome; no padding */
+	__u64 weight; /* for how many it stands */
 };
 
 static __always_inline void tell_slow(struct slow_scratch *scratch,
@@ -179,7 +180,7 @@ __noinline int requests_explain(const struct connection *connection, __u64 sk,
 					true))
 		account->reasons_ns[REQUEST_UNATTRIBUTED] = ending->duration_ns;
 	if (has_waits)
-		add_account(connection->entity, account, connection->weight);
+		add_account(connection->entity, account, ending->weight);
 	if (is_slow(connection, ending->duration_ns))
 		tell_slow(scratch, connection, sk, ending);
 	return 0;

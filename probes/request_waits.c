@@ -172,27 +172,28 @@ static uint64_t take(uint64_t ns, uint64_t *left_ns)
 }
 
 void request_waits_add(struct request_account *sum, const struct request_account *of,
-		       uint64_t duration_ns)
+		       uint64_t duration_ns, unsigned times)
 {
 	uint64_t left_ns = duration_ns, outbound_ns = 0;
 
 	for (unsigned reason = 0; reason < REQUEST_REASONS; reason++) {
 		uint64_t ns = take(of->reasons_ns[reason], &left_ns);
 
-		sum->reasons_ns[reason] += ns;
+		sum->reasons_ns[reason] += ns * times;
 		if (reason == REQUEST_OUTBOUND)
 			outbound_ns = ns;
 	}
-	sum->reasons_ns[REQUEST_UNATTRIBUTED] += left_ns;
+	sum->reasons_ns[REQUEST_UNATTRIBUTED] += left_ns * times;
 	for (unsigned i = 0; i < TASK_DOWNSTREAMS; i++) {
 		struct task_downstream downstream = of->downstreams[i];
 
 		downstream.ns =
 			downstream.ns > 0 ? (__s64)take((uint64_t)downstream.ns, &outbound_ns) : 0;
+		downstream.ns *= times;
 		if (downstream.ns)
 			add_downstream(sum, &downstream);
 	}
-	sum->downstreams[0].ns += (__s64)outbound_ns;
+	sum->downstreams[0].ns += (__s64)(outbound_ns * times);
 }
 
 void request_waits_write_calls(const struct request_wait_tables *tables,

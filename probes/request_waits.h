@@ -40,9 +40,9 @@ void request_waits_write(const struct request_wait_tables *tables, struct metric
 
 /* ---- of decoded calls ---- */
 
-/* Adds that of one call, of this duration; what it does not tell is unattributed. */
+/* Adds that of one call, of this duration, that stands for so many; what it does not tell is unattributed. */
 void request_waits_add(struct request_account *sum, const struct request_account *of,
-		       uint64_t duration_ns);
+		       uint64_t duration_ns, unsigned times);
 /* The calls of an entity together. */
 struct request_waits_of {
 	uint32_t entity;

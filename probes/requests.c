@@ -15,6 +15,7 @@
 #include "probes/requests_metrics.h"
 #include "probes/requests_protocols.h"
 #include "probes/slow_requests.h"
+#include "bpf/lib/budget.h"
 #include "bpf/lib/http1_method.h"
 #include "bpf/lib/task.h"
 #include "bpf/streams.h"
@@ -47,6 +48,7 @@ static const struct hook hooks[] = {
 			EVERY_SEND,
 			{ "requests_send_fexit", HOOK_FEXIT, "tcp_sendmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "send pages",
@@ -55,6 +57,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_sendpage", HOOK_FEXIT, "tcp_sendpage", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "receive",
@@ -64,6 +67,7 @@ static const struct hook hooks[] = {
 			EVERY_RECEIVE,
 			{ "requests_recv_fexit", HOOK_FEXIT, "tcp_recvmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "send, unix",
@@ -73,6 +77,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_send_unix", HOOK_FEXIT, "unix_stream_sendmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "send pages, unix",
@@ -81,6 +86,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_sendpage_unix", HOOK_FEXIT, "unix_stream_sendpage", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "receive, unix",
@@ -90,6 +96,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_recv_unix", HOOK_FEXIT, "unix_stream_recvmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "send, UDP",
@@ -99,6 +106,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_send_udp", HOOK_FEXIT, "udp_sendmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "send, UDPv6",
@@ -108,6 +116,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_send_udp6", HOOK_FEXIT, "udpv6_sendmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "receive, UDP",
@@ -117,6 +126,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_recv_udp", HOOK_FEXIT, "udp_recvmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "receive, UDPv6",
@@ -126,6 +136,7 @@ static const struct hook hooks[] = {
 		.alternatives = {
 			{ "requests_recv_udp6", HOOK_FEXIT, "udpv6_recvmsg", 0 },
 		},
+		.hot = true,
 	},
 	{
 		.name = "splice",
@@ -569,6 +580,7 @@ uint64_t requests_tables_forget(const struct requests_tables *tables, uint32_t e
 struct requests_state {
 	struct requests_tables tables;
 	struct request_wait_tables waits;
+	const struct budget_lane *lanes; /* by CPU */
 	struct requests_shared *shared;
 	struct requests_protocols *protocols;
 	struct slow_requests *slow; /* NULL: not wanted */
@@ -649,6 +661,12 @@ static uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* The budget lets the hooks be there a part of the time. */
+static bool is_windowed(const struct requests_state *state)
+{
+	return __atomic_load_n(&state->lanes[0].window_ends_ns, __ATOMIC_RELAXED);
+}
+
 /* Which requests the kernel side tells of from now on. */
 static void set_thresholds(const struct requests_state *state, uint64_t now_ns)
 {
@@ -672,7 +690,9 @@ static int requests_prepare(struct probe *probe)
 	tables->bytes = probe_rows(probe, "bytes");
 	tables->in_flight = probe_rows(probe, "in_flight");
 	state->shared = probe_rows(probe, ".bss");
-	if (!state->shared || !tables->row || !tables->key || !tables->bytes || !tables->in_flight)
+	state->lanes = probe_rows(probe, "budget_lanes");
+	if (!state->shared || !state->lanes || !tables->row || !tables->key || !tables->bytes ||
+	    !tables->in_flight)
 		return -errno;
 	/* Without the last row, which is never handed out. */
 	err = probe_fill_free_rows(probe, "free_rows", tables->rows - 1);
@@ -690,12 +710,12 @@ static int requests_start(struct probe *probe)
 	return probe_run_iterator(probe, "requests_older_unix");
 }
 
-/* Counts what is in flight. Returns when, or 0 when it could not. */
+/* Counts what is in flight. Returns when, or 0 when it could not: what began while the hooks were away is not known. */
 static uint64_t find_in_flight(struct probe *probe, const struct requests_state *state)
 {
 	const struct requests_tables *tables = &state->tables;
 
-	if (!probe_hook_attached(probe, "in flight"))
+	if (!probe_hook_attached(probe, "in flight") || is_windowed(state))
 		return 0;
 	for (unsigned entity = 0; entity < tables->entities; entity++)
 		memset(tables->in_flight[entity].count, 0,
@@ -725,6 +745,7 @@ static int requests_on_event(struct probe *probe, const void *data, size_t size)
 
 	if (state->slow && size >= sizeof(*event) && event->kind == STREAM_SLOW_REQUEST)
 		return take_slow_request(state, data, size);
+	requests_protocols_weigh(state->protocols, is_windowed(state) ? state->lanes[0].weight : 1);
 	return requests_protocols_take_event(state->protocols, data, size);
 }
 

@@ -50,6 +50,7 @@ struct call_table {
 	struct owner *owners;
 	const struct request_wait_tables *waits; /* NULL: not told */
 	unsigned max_series, n_series;
+	unsigned weight; /* a call stands for so many */
 	struct call_counts counts;
 };
 
@@ -58,8 +59,13 @@ struct call_table *call_table_new(unsigned max_series)
 	struct call_table *table = calloc(1, sizeof(*table));
 
 	if (table)
-		table->max_series = max_series;
+		*table = (struct call_table){ .max_series = max_series, .weight = 1 };
 	return table;
+}
+
+void call_table_weigh(struct call_table *table, unsigned weight)
+{
+	table->weight = weight;
 }
 
 void call_table_tell_downstreams(struct call_table *table, const struct request_wait_tables *waits)
@@ -172,16 +178,16 @@ static struct call_series *series_of(struct call_table *table, const struct key_
 	return series;
 }
 
-static void record_duration(struct call_series *series, uint64_t ns)
+static void record_duration(struct call_series *series, uint64_t ns, unsigned times)
 {
 	static const uint64_t bounds_ns[] = REQUESTS_BOUNDS_NS;
 	size_t bucket = 0;
 
 	while (bucket < REQUESTS_BOUNDS && ns > bounds_ns[bucket])
 		bucket++;
-	series->classic[bucket]++;
-	series->slots[hist3_slot(ns)]++;
-	series->sum_ns += ns;
+	series->classic[bucket] += times;
+	series->slots[hist3_slot(ns)] += times;
+	series->sum_ns += ns * times;
 	if (ns > series->max_ns)
 		series->max_ns = ns;
 }
@@ -238,11 +244,11 @@ const char *call_table_record(struct call_table *table, uint32_t entity, enum re
 		return "";
 	}
 	table->counts.recorded++;
-	record_duration(series, duration_ns);
-	series->request_bytes += call->request_bytes;
-	series->response_bytes += call->response_bytes;
+	record_duration(series, duration_ns, table->weight);
+	series->request_bytes += call->request_bytes * table->weight;
+	series->response_bytes += call->response_bytes * table->weight;
 	if (account)
-		request_waits_add(&series->waits, account, duration_ns);
+		request_waits_add(&series->waits, account, duration_ns, table->weight);
 	return series->target;
 }
 

@@ -20,6 +20,8 @@ struct call_table *call_table_new(unsigned max_series); /* NULL: no memory */
 void call_table_free(struct call_table *table); /* NULL is fine */
 /* Who is waited for; outlives the table. Before that it is nobody by name. */
 void call_table_tell_downstreams(struct call_table *table, const struct request_wait_tables *waits);
+/* Each call that is recorded from now on stands for so many; at first, for itself. */
+void call_table_weigh(struct call_table *table, unsigned weight);
 
 /*
  * The labels of a call, of METRIC_MAX_LABELS, borrowed from it, and which of them is error_type. Returns the histogram

@@ -198,6 +198,11 @@ int requests_protocols_prepare(struct requests_protocols *protocols, struct requ
 	return err;
 }
 
+void requests_protocols_weigh(struct requests_protocols *protocols, unsigned weight)
+{
+	streams_weigh(protocols->streams, weight);
+}
+
 int requests_protocols_take_event(struct requests_protocols *protocols, const void *data,
 				  size_t size)
 {

@@ -33,6 +33,8 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 /* shared: the kernel side's; outlives it. 0 or -errno. */
 int requests_protocols_prepare(struct requests_protocols *protocols,
 			       struct requests_shared *shared);
+/* Each event from now on stands for so many; at first, for itself. */
+void requests_protocols_weigh(struct requests_protocols *protocols, unsigned weight);
 int requests_protocols_take_event(struct requests_protocols *protocols, const void *data,
 				  size_t size);
 /* Adds the calls in flight on connections that are decoded to what the kernel side has found on others. */

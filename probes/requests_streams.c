@@ -61,6 +61,7 @@ struct streams {
 	struct protocol_pool pool;
 	struct stream_stopper stopper; /* stop is NULL: none */
 	unsigned max_connections;
+	unsigned weight; /* an event stands for so many */
 	uint32_t max_entities;
 };
 
@@ -149,11 +150,12 @@ static void count_unparsed(struct connection *connection, uint64_t seen)
 	totals->dropped += counts->dropped - connection->dropped;
 	connection->dropped = counts->dropped;
 	if (row)
-		row->seen += seen;
+		row->seen += seen * connection->streams->weight;
 	for (int i = 0; i < PROTOCOL_UNPARSED_REASONS; i++) {
 		if (row)
 			row->bytes.unparsed[i] +=
-				counts->unparsed_bytes[i] - connection->unparsed[i];
+				(counts->unparsed_bytes[i] - connection->unparsed[i]) *
+				connection->streams->weight;
 		connection->unparsed[i] = counts->unparsed_bytes[i];
 	}
 }
@@ -543,12 +545,19 @@ struct streams *streams_new(unsigned max_connections, unsigned max_entities,
 	if (!streams)
 		return NULL;
 	streams->max_connections = max_connections;
+	streams->weight = 1;
 	streams->pool.max = max_connections;
 	streams->max_entities = max_entities;
 	for (unsigned number = 0; number < PREFIX_PROTOCOLS; number++)
 		streams->protocols[number] = decoder_of(number);
 	streams->calls = calls;
 	return streams;
+}
+
+void streams_weigh(struct streams *streams, unsigned weight)
+{
+	streams->weight = weight;
+	call_table_weigh(streams->calls, weight);
 }
 
 void streams_tell_slow(struct streams *streams, struct slow_requests *slow)

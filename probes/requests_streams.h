@@ -23,6 +23,8 @@ void streams_tell_slow(struct streams *streams, struct slow_requests *slow);
 /* Who is waited for; outlives the streams. */
 struct request_wait_tables;
 void streams_tell_downstreams(struct streams *streams, const struct request_wait_tables *waits);
+/* Each event from now on stands for so many, where the kernel side sees a part of the time; at first, for itself. */
+void streams_weigh(struct streams *streams, unsigned weight);
 /* Told of connections whose calls need not be copied any more, and when one of these is gone. */
 struct stream_stopper {
 	void (*stop)(void *context, uint64_t connection, enum stream_stop why);

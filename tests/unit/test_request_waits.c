@@ -141,9 +141,9 @@ static void calls_become_series(void **state)
 	one.downstreams[1] = (struct task_downstream){ .row = 1, .ns = 7 * MS };
 	one.downstreams[2] = (struct task_downstream){ .row = 2, .ns = 2 * MS };
 	one.downstreams[3] = (struct task_downstream){ .row = DOWNSTREAMS, .ns = 1 * MS };
-	request_waits_add(&sum, &one, 17 * MS);
+	request_waits_add(&sum, &one, 17 * MS, 1);
 	one.downstreams[1].ns = 5 * MS; /* so 2 of the 11 are for nobody known */
-	request_waits_add(&sum, &one, 13 * MS); /* more than there is */
+	request_waits_add(&sum, &one, 13 * MS, 1); /* more than there is */
 	request_waits_write_calls(&tables, registry_begin(registry), &calls);
 	snapshot = collected(registry);
 
@@ -171,8 +171,8 @@ static void downstreams_of_calls_are_bounded(void **state)
 
 		one.reasons_ns[REQUEST_OUTBOUND] = MS;
 		one.downstreams[1] = (struct task_downstream){ .row = row, .ns = (__s64)MS };
-		request_waits_add(&sum, &one, MS);
-		request_waits_add(&sum, &one, MS);
+		request_waits_add(&sum, &one, MS, 1);
+		request_waits_add(&sum, &one, MS, 1);
 	}
 	assert_int_equal(sum.downstreams[0].ns, 4 * MS);
 	assert_int_equal(sum.downstreams[0].row, 0);
