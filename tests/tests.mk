@@ -83,12 +83,22 @@ $(BUILD)/tests/bench/%: tests/bench/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 $(BENCH_FLAGS_OF_$*) $< -o $@ $(BENCH_LIBRARIES_OF_$*)
 
-# The only one with a kernel side.
+# Those with a kernel side: the agent's own, or one beside it.
+$(BUILD)/tests/bench/%.bpf.o: tests/bench/%.bpf.c Makefile
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+$(BUILD)/tests/bench/%.skel.h: $(BUILD)/tests/bench/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
 $(BUILD)/tests/bench/floor: $(BUILD)/skel/floor.skel.h
+$(BUILD)/tests/bench/reading: $(BUILD)/tests/bench/reading.skel.h
 BENCH_FLAGS_OF_floor := -iquote $(BUILD)/skel
+BENCH_FLAGS_OF_reading := -iquote $(BUILD)/tests/bench
 BENCH_LIBRARIES_OF_floor := -lbpf
+BENCH_LIBRARIES_OF_reading := -lbpf
 
-BENCH_PROGRAMS := load crowd storm floor
+BENCH_PROGRAMS := load crowd storm floor reading
 bench: deps-bench
 	$(Q)$(MAKE) --no-print-directory $(BUILD)/leadline $(BENCH_PROGRAMS:%=$(BUILD)/tests/bench/%)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/bench.py --build $(BUILD) $(addprefix --row ,$(ROW)) $(BENCH_FLAGS)

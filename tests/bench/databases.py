@@ -66,22 +66,26 @@ def throughput(bench, compare, what, server, client, pattern, labels, bar):
             seen["client"] += max(0, REQUESTS - asked)
         return rate
 
+    def read_only(port):
+        with machine.reading_hooks(bench):
+            return load(port)
+
     with server() as port:
         variants = {
             "base": lambda: load(port),
             "ours": lambda: traced(port, "requests"),
+            "peer": lambda: read_only(port),
             "all": lambda: traced(port),
         }
         rate, notes = compare(bench, variants, max)
     drop = {name: 100 * (1 - rate[name] / rate["base"]) for name in rate if name != "base"}
     row = {
         "what": f"{what} throughput lost, both ends traced",
-        "peer_name": "untraced",
+        "peer_name": machine.READING,
         "unit": "%",
         "base": rate["base"],
         "base_unit": "req/s",
         **drop,
-        "peer": 0.0,
         "ratio": None,
         "bar": bar / 100,
         "bar_text": f"<= {bar} %, 0 lost",

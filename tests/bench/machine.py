@@ -139,6 +139,14 @@ def tracer(program, *arguments):
         yield screen
 
 
+def reading_hooks(bench):
+    """The hooks that requests are told by, with no more to do than to read: what is left to save, see reading.bpf.c."""
+    return tracer(str(bench.build / "tests/bench/reading"))
+
+
+READING = "hooks that only read"
+
+
 class Page:
     """A scraped text page."""
 
