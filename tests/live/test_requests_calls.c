@@ -3,6 +3,7 @@
  * The requests probe and the rarer ways to move bytes through a socket, in conversations of the test's own: many messages in
  * one call, bytes that are discarded, bytes that never come to the program's memory.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -53,7 +54,7 @@ static void enter_network_of_its_own(void)
 struct messages {
 	char bytes[QUESTIONS][MESSAGE];
 	struct iovec pieces[QUESTIONS][2];
-	struct sockaddr_in peers[QUESTIONS];
+	struct sockaddr_in6 peers[QUESTIONS]; /* or of IPv4 */
 	struct mmsghdr headers[QUESTIONS];
 };
 
@@ -112,24 +113,36 @@ static void ask_and_answer(int client, int server, struct messages *messages, st
 		_exit(107);
 }
 
+/* Of each family, and over IPv4 by sockets of IPv6. */
+static const struct place {
+	int family;
+	const char *address;
+} places[] = { { AF_INET, "127.0.0.1" }, { AF_INET6, "::1" }, { AF_INET6, "::ffff:127.0.0.1" } };
+
 static int look_up_names(void *argument, void *shared)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET,
-				       .sin_port = htons(53),
-				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	const struct place *place = argument;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} address = { .any = { .sa_family = (sa_family_t)place->family } };
 	struct messages *messages = shared;
 	int server, client, first = 0;
 
+	address.v4.sin_port = htons(53); /* in the same place for both */
+	MUST(inet_pton(place->family, place->address,
+		       place->family == AF_INET ? (void *)&address.v4.sin_addr
+						: (void *)&address.v6.sin6_addr));
 	enter_network_of_its_own();
-	server = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
-	client = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
-	MUST(bind(server, (struct sockaddr *)&address, sizeof(address)));
-	MUST(connect(client, (struct sockaddr *)&address, sizeof(address)));
+	server = (int)MUST(socket(place->family, SOCK_DGRAM, 0));
+	client = (int)MUST(socket(place->family, SOCK_DGRAM, 0));
+	MUST(bind(server, &address.any, sizeof(address)));
+	MUST(connect(client, &address.any, sizeof(address)));
 	for (size_t i = 0; i < N_ROUNDS; i++) {
 		ask_and_answer(client, server, messages, rounds[i], first);
 		first += rounds[i].questions;
 	}
-	(void)argument;
 	return 0;
 }
 
@@ -144,26 +157,28 @@ static double lookups(const struct page *page, const char *metric, const char *c
 /* Each of a call's messages is told by its own bytes, wherever they lie. */
 static void several_names_in_a_call(void **state)
 {
-	struct leadline *leadline;
-	struct workload *workload;
-	struct page *page;
+	struct leadline *leadline = leadline_shared("requests");
 
-	leadline = leadline_shared("requests");
-	workload = workload_start("names", -1, look_up_names, NULL);
-	workload_finish(workload, 20);
-	page = leadline_scrape(leadline);
-	for (size_t i = 0; i < N_TYPES; i++) {
-		requests_expect(
-			types[i].name,
-			lookups(page, "dns_lookup_duration_seconds", workload->comm, types[i].name),
-			ALL_QUESTIONS / (double)N_TYPES);
-		requests_expect(types[i].name,
-				lookups(page, "leadline_dns_server_lookup_duration_seconds",
-					workload->comm, types[i].name),
-				ALL_QUESTIONS / (double)N_TYPES);
+	for (size_t k = 0; k < sizeof(places) / sizeof(places[0]); k++) {
+		struct workload *workload =
+			workload_start("names", -1, look_up_names, (void *)&places[k]);
+		struct page *page;
+
+		workload_finish(workload, 20);
+		page = leadline_scrape(leadline);
+		for (size_t i = 0; i < N_TYPES; i++) {
+			requests_expect(places[k].address,
+					lookups(page, "dns_lookup_duration_seconds", workload->comm,
+						types[i].name),
+					ALL_QUESTIONS / (double)N_TYPES);
+			requests_expect(places[k].address,
+					lookups(page, "leadline_dns_server_lookup_duration_seconds",
+						workload->comm, types[i].name),
+					ALL_QUESTIONS / (double)N_TYPES);
+		}
+		requests_expect_nothing_lost(page);
+		page_free(page);
 	}
-	requests_expect_nothing_lost(page);
-	page_free(page);
 	(void)state;
 }
 
