@@ -62,7 +62,7 @@ help:
 ## sudo make run    deps, build, and run the agent in the foreground on 127.0.0.1:9797
 ## sudo make test   deps, build, and every test; make test-unit needs no root
 ## sudo make test-vm  every hook on Debian's 6.1 and 6.12 kernels, in virtual machines
-## sudo make test-vm-arm64  the same for arm64, under emulation
+## sudo make test-vm-arm64  the same for arm64, under emulation: some 20 minutes a kernel; VM_KERNELS=6.12 for one
 ## sudo make bench  cost and speed beside the peers, as one table
 ## sudo make connections   REQUESTS (5000000) over CONNECTIONS (10000) at once: memory must stay
 ## sudo make soak   SOAK_MINUTES (30) of processes, groups and connections that come and go: memory must stay
