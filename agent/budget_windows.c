@@ -11,7 +11,6 @@
 #include "agent/probe_set.h"
 
 #define NS_PER_S 1000000000ULL
-#define NOT_YET	 1 /* a window that has ended before it began */
 #define BUSY	 0.95 /* of the time: as good as all of it */
 /* Where connections are sampled: for how long it is some connections' turn. */
 #define TURN_NS (NS_PER_S / 4)
@@ -23,7 +22,6 @@ static void set_lanes(const struct budget_keeper *keeper, struct kept *kept, uns
 	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
 		kept->lanes[cpu].weight = 1U << shift;
 		kept->lanes[cpu].hooks_16 = 0;
-		kept->lanes[cpu].window_ends_ns = 0;
 		kept->lanes[cpu].spread = (2U << shift) - 2;
 	}
 }
@@ -84,10 +82,18 @@ static void count_absence(const struct budget_keeper *keeper, struct kept *kept)
 		__atomic_fetch_add(&kept->lanes[cpu].absences, 1, __ATOMIC_RELAXED);
 }
 
+static void set_end(const struct budget_keeper *keeper, struct kept *kept, uint64_t window_ends_ns)
+{
+	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++)
+		__atomic_store_n(&kept->lanes[cpu].window_ends_ns, window_ends_ns,
+				 __ATOMIC_RELEASE);
+}
+
 static void take_away(const struct budget_keeper *keeper, struct kept *kept)
 {
 	uint64_t began_ns = thread_cpu_ns();
 
+	set_end(keeper, kept, BUDGET_NO_WINDOW);
 	budget_account_attached(kept, log_clock_ns());
 	kept->attached_since_ns = 0;
 	kept->left = probe_pause(kept->probe, chosen_events(keeper, kept));
@@ -104,6 +110,8 @@ static int bring_back(const struct budget_keeper *keeper, struct kept *kept)
 		kept->lanes[cpu].window_began_ns = now_ns;
 	err = probe_resume(kept->probe);
 	count_absence(keeper, kept);
+	if (!kept->is_windowed)
+		set_end(keeper, kept, 0);
 	if (err)
 		log_limited(LOG_LEVEL_ERROR, "budget", "%s: its hooks do not come back: %s",
 			    name_of(kept), strerror(-err));
@@ -169,7 +177,6 @@ static void prepare_lanes(struct budget_keeper *keeper, struct kept *kept)
 						  (double)window_ns(kept), kept->plan.shift);
 		if (economy_of(kept)->by_connection)
 			lane->weight = (uint32_t)lround(lane->weight * kept->cpu[cpu].slowdown);
-		lane->window_ends_ns = NOT_YET;
 	}
 	kept->slot_ns += slots_ns;
 }
@@ -185,8 +192,8 @@ static void begin_window(const struct budget_keeper *keeper, struct kept *kept)
 		kept->cpu[cpu].events_at_opening = lane->events;
 		lane->paced_ns = lane->paced_events = 0;
 		lane->window_began_ns = kept->opened_ns;
-		__atomic_store_n(&lane->window_ends_ns, kept->next_ns, __ATOMIC_RELEASE);
 	}
+	set_end(keeper, kept, kept->next_ns);
 }
 
 static void open_window(struct budget_keeper *keeper, struct kept *kept)
@@ -304,7 +311,6 @@ static void begin_windows(struct budget_keeper *keeper, struct kept *kept)
 	kept->n_windows = 0;
 	kept->is_open = false;
 	for (unsigned cpu = 0; cpu < keeper->cpus; cpu++) {
-		kept->lanes[cpu].window_ends_ns = NOT_YET;
 		budget_weight_start(&kept->cpu[cpu].weight);
 		kept->cpu[cpu].taken = keeper->busy[cpu] > BUSY;
 		kept->cpu[cpu].slowdown = expected_slowdown(keeper, kept, cpu);

@@ -177,6 +177,8 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 		return;
 	}
 	lane = budget_count();
+	if (in_between(lane))
+		return;
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection) {
 		connection = connection_new(sk, size, is_send);

@@ -60,6 +60,8 @@ static __always_inline void datagram_moved(struct sock *sk, struct work *work, _
 	if (task && task->entity == ENTITY_EXCLUDED)
 		return;
 	lane = budget_count();
+	if (in_between(lane))
+		return;
 	is_new = !stream;
 	if (is_new) {
 		stream = stream_new(

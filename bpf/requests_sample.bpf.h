@@ -83,11 +83,17 @@ static __always_inline bool sample_leaves(struct connection *connection)
 	return true;
 }
 
-/* Hooks were away since it was looked at last. */
+/* Some hooks are there and others are not: what these see is a part of nothing. */
+static __always_inline bool in_between(const struct budget_lane *lane)
+{
+	return lane && lane->window_ends_ns == BUDGET_NO_WINDOW;
+}
+
+/* Hooks were away since it was looked at last, or are going away. */
 static __always_inline bool was_missed(const struct connection *connection,
 				       const struct budget_lane *lane)
 {
-	return lane && connection->absences != (__u16)lane->absences;
+	return in_between(lane) || (lane && connection->absences != (__u16)lane->absences);
 }
 
 /* It is its turn again. What is under way began unseen: the start of the next request is looked for. */

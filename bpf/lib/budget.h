@@ -21,7 +21,7 @@ struct budget_lane {
 	__u64 window_began_ns; /* what began earlier may have been missed in part */
 	/*
 	 * What begins later is not recorded: a window ends when it was meant to, even if the agent, having to wait for a CPU, takes the
-	 * hooks away later. 0: no window. Not heeded by every probe.
+	 * hooks away later. 0: no window; BUDGET_NO_WINDOW while hooks go and come, one after the other. Not heeded by every probe.
 	 */
 	__u64 window_ends_ns;
 	__u32 weight; /* a recorded event stands for so many; 1 when none is missed */
@@ -44,6 +44,8 @@ struct budget_lane {
 	__u32 pad[7];
 };
 _Static_assert(sizeof(struct budget_lane) == 128, "two cache lines");
+
+#define BUDGET_NO_WINDOW 1 /* it has ended before it began */
 
 /* Events in a row count as made without a pause when a thread does not leave the CPU meanwhile, or when they take less than this. */
 #define BUDGET_PAUSE_NS	    200000
