@@ -34,7 +34,7 @@ find "$work" -type f \( -path '*bin/*' -o -name '*.so' \) -exec readelf -d {} + 
 	sed -nE 's/.*\(NEEDED\).*\[(.*)\]/\1/p' | sort -u | add_libraries
 
 size=$(du -sm --apparent-size "$work" | cut -f 1)
-rm -f "$output.new"
 mkdir -p "$(dirname "$output")"
+: >"$output.new" # of a file that is not there yet, mke2fs says so, however quiet it is told to be
 mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$work" "$output.new" "$((size * 5 / 4 + 32))M" 2>/dev/null
 mv "$output.new" "$output"
