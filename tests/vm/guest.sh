@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Inside the virtual machine: runs what must hold when something is missing; then the live tests of each probe in rounds, so that
-# every hook the kernel offers is used in one; then other live tests, real servers, and what has to do with control groups
-# once more for each version alone. Lines that begin with @@ tell the host (boot.sh) what follows.
+# every hook the kernel offers is used in one; then other live tests, real servers, and what has to do with control groups,
+# for each version alone. Lines that begin with @@ tell the host (boot.sh) what follows.
 set -u
 
 export TEST_EMULATED=1 CMOCKA_MESSAGE_OUTPUT=TAP
@@ -58,7 +58,7 @@ grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	export LEADLINE_HOOKS_AVOID="$avoid"
 	run "$probe-$number" "/build/tests/live/test_$probe"
 done
-for test in requests_calls requests_spliced requests_streams requests_ends requests_uring request_sizes request_connections requests_http2 requests_sampling request_waits slow_requests host tcp_loss ledger attribution; do
+for test in requests_calls requests_spliced requests_streams requests_ends requests_uring request_sizes request_connections requests_http2 request_waits slow_requests host tcp_loss ledger; do
 	is_wanted "$test" && run "$test" "/build/tests/live/test_$test"
 done
 # Real servers and their clients.
