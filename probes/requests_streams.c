@@ -590,5 +590,6 @@ void streams_free(struct streams *streams)
 		HASH_DEL(streams->byte_rows, row);
 		free(row);
 	}
+	protocol_pool_clear(&streams->pool);
 	free(streams);
 }

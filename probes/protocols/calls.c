@@ -1,31 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The calls of one connection: a list in the order they began, and beside it a hash table by key while there are more
- * than a few. Owns both; a call takes memory while it is in flight. A protocol that answers in order asks for the
- * oldest or the newest only, and those are found without either. Loop thread only.
+ * than a few. Owns both; a call takes memory while it is in flight, and a pool keeps that of a few that were. A protocol
+ * that answers in order asks for the oldest or the newest only, and those are found without either. Loop thread only.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include "agent/utf8.h"
 #include "probes/protocols/calls.h"
+#include "probes/protocols/sql_memo.h"
 
 #define FEW	       8 /* looked through one by one */
 #define FIRST_BUCKETS  32
 #define CALLS_A_BUCKET 2 /* on average, then the table grows */
+#define MAX_SPARE      64 /* calls kept for those to come */
 
 _Static_assert((FIRST_BUCKETS & (FIRST_BUCKETS - 1)) == 0, "a mask makes the bucket");
 
 struct call {
-	struct call *older, *newer;
+	struct call *older, *newer; /* newer: of the spare ones, the next */
 	struct call *next; /* in its bucket */
 	uint64_t key;
 	const struct protocol *inner;
 	uint64_t start_ns, first_byte_ns;
 	uint64_t request_bytes, response_bytes;
-	char operation[PROTOCOL_NAME_SIZE];
-	char target[PROTOCOL_TEXT_SIZE];
 	bool was_alone;
+	char operation[PROTOCOL_NAME_SIZE]; /* from here on, what is behind a NUL is anything */
+	char target[PROTOCOL_TEXT_SIZE];
 };
 
 struct protocol_calls {
@@ -40,6 +43,38 @@ struct protocol_calls {
 	enum protocol_unparsed why_stopped;
 	struct protocol_counts counts;
 };
+
+/* ---- memory of calls ---- */
+
+/* NULL: no memory. */
+static struct call *call_new(struct protocol_pool *pool)
+{
+	struct call *call = pool ? pool->spare : NULL;
+
+	if (call) {
+		pool->spare = call->newer;
+		pool->n_spare--;
+	} else {
+		call = malloc(sizeof(*call));
+	}
+	if (!call)
+		return NULL;
+	memset(call, 0, offsetof(struct call, operation));
+	call->operation[0] = '\0';
+	call->target[0] = '\0';
+	return call;
+}
+
+static void call_free(struct protocol_pool *pool, struct call *call)
+{
+	if (!pool || pool->n_spare >= MAX_SPARE) {
+		free(call);
+		return;
+	}
+	call->newer = pool->spare;
+	pool->spare = call;
+	pool->n_spare++;
+}
 
 /* ---- the table ---- */
 
@@ -125,7 +160,7 @@ static void call_remove(struct protocol_calls *calls, struct call *call)
 		table_free(calls);
 	if (calls->pool)
 		calls->pool->n--;
-	free(call);
+	call_free(calls->pool, call);
 }
 
 /* Printable UTF-8, as much as fits. */
@@ -133,10 +168,16 @@ static void copy_text(char *destination, size_t size, const char *text)
 {
 	size_t at = 0;
 
-	while (*text) {
-		size_t length = utf8_sequence(text);
-		bool printable = length > 1 || (length == 1 && *text >= ' ' && *text != 0x7f);
+	for (;;) {
+		size_t length;
+		bool printable;
 
+		while (at + 1 < size && *text >= ' ' && *text < 0x7f) /* nearly all of it */
+			destination[at++] = *text++;
+		if (!*text)
+			break;
+		length = utf8_sequence(text);
+		printable = length > 1 || (length == 1 && *text >= ' ' && *text != 0x7f);
 		if (!length)
 			length = 1;
 		if (at + (printable ? length : 1) >= size)
@@ -163,7 +204,7 @@ static void call_end(struct protocol_calls *calls, struct call *call, uint64_t n
 	struct protocol_call ended = {
 		.operation = call->operation,
 		.target = call->target,
-		.status = clean_status,
+		.status = *status ? clean_status : "",
 		.is_error = is_error,
 		.was_alone = call->was_alone,
 		.inner = call->inner,
@@ -175,7 +216,8 @@ static void call_end(struct protocol_calls *calls, struct call *call, uint64_t n
 		.response_bytes = call->response_bytes,
 	};
 
-	copy_text(clean_status, sizeof(clean_status), status);
+	if (*status)
+		copy_text(clean_status, sizeof(clean_status), status);
 	calls->counts.ended++;
 	calls->ended(calls->context, &ended);
 	call_remove(calls, call);
@@ -201,7 +243,7 @@ void protocol_begin(struct protocol_calls *calls, uint64_t key, uint64_t ns)
 
 	if (call_find(calls, key))
 		return;
-	call = has_room(calls) ? calloc(1, sizeof(*call)) : NULL;
+	call = has_room(calls) ? call_new(calls->pool) : NULL;
 	if (!call) {
 		if (calls->newest) /* whose it is not known to be alone now */
 			calls->newest->was_alone = false;
@@ -317,13 +359,40 @@ void protocol_stop(struct protocol_calls *calls, enum protocol_unparsed reason)
 	calls->why_stopped = reason;
 }
 
+struct sql_memo *protocol_sql_memo(struct protocol_calls *calls)
+{
+	struct protocol_pool *pool = calls->pool;
+
+	if (!pool)
+		return NULL;
+	if (!pool->memo)
+		pool->memo = sql_memo_new();
+	return pool->memo;
+}
+
 /* ---- for the one who feeds them: calls.h ---- */
 
 /* A table takes 4 * 8 bytes for each call at most, beyond its first buckets, which more than FEW calls share. */
 uint64_t protocol_pool_bound(const struct protocol_pool *pool)
 {
-	return (uint64_t)pool->n *
-	       (sizeof(struct call) + 16 + FIRST_BUCKETS * sizeof(struct call *) / FEW);
+	const uint64_t call = sizeof(struct call) + 16;
+
+	return pool->n * (call + FIRST_BUCKETS * sizeof(struct call *) / FEW) +
+	       pool->n_spare * call + (pool->memo ? sql_memo_size() : 0);
+}
+
+void protocol_pool_clear(struct protocol_pool *pool)
+{
+	struct call *next;
+
+	for (struct call *call = pool->spare; call; call = next) {
+		next = call->newer;
+		free(call);
+	}
+	pool->spare = NULL;
+	pool->n_spare = 0;
+	sql_memo_free(pool->memo);
+	pool->memo = NULL;
 }
 
 struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context,

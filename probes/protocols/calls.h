@@ -36,13 +36,21 @@ struct protocol_counts {
 	uint64_t unparsed_bytes[PROTOCOL_UNPARSED_REASONS];
 };
 
-/* How many calls may be in flight on all connections that share it. */
+/*
+ * What all connections share: how many calls may be in flight on them, the memory of some that have ended, for those to
+ * come, and the summaries of statements. All zero but for max: it owns nothing yet.
+ */
 struct protocol_pool {
 	unsigned max, n;
 	uint64_t refused; /* of those dropped, for this reason */
+	struct call *spare;
+	unsigned n_spare;
+	struct sql_memo *memo; /* NULL: none was asked for yet */
 };
-uint64_t protocol_pool_bound(
-	const struct protocol_pool *pool); /* bytes that its calls of now take at most */
+/* Bytes that what it owns and its calls of now take at most. */
+uint64_t protocol_pool_bound(const struct protocol_pool *pool);
+/* Frees what it owns. No connection that shares it has calls any more. */
+void protocol_pool_clear(struct protocol_pool *pool);
 
 /* NULL: no memory. pool: outlives it; NULL: none. A connection without calls in flight keeps little more than its counts. */
 struct protocol_calls *protocol_calls_new(protocol_ended ended, void *context,

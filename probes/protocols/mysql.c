@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "probes/protocols/mysql_connection.h"
+#include "probes/protocols/sql_memo.h"
 
 #define MAX_TEXT 2048 /* bytes of a query that are looked at */
 /* Before the text when the client may send attributes with it: how many, and a one. */
@@ -87,7 +88,8 @@ void mysql_stop(struct mysql_connection *connection, enum protocol_unparsed reas
 
 /* ---- names ---- */
 
-static void summarize(struct sql_summary *summary, const struct mysql_packet *packet)
+static void summarize(struct mysql_connection *connection, struct sql_summary *summary,
+		      const struct mysql_packet *packet)
 {
 	const char *text = (const char *)packet->bytes + 1;
 	size_t size = packet->n - 1;
@@ -101,7 +103,8 @@ static void summarize(struct sql_summary *summary, const struct mysql_packet *pa
 		*summary = (struct sql_summary){ 0 };
 		return;
 	}
-	sql_summarize(summary, text, size, packet->n == packet->length, SQL_MYSQL);
+	sql_memo_summarize(protocol_sql_memo(connection->calls), summary, text, size,
+			   packet->n == packet->length, SQL_MYSQL);
 }
 
 /* "SELECT users", of which the operation is SELECT, or with a verb before it, which is the operation then. */
@@ -144,12 +147,13 @@ static void name_command(struct mysql_connection *connection, uint64_t key,
 
 	switch (code) {
 	case MYSQL_QUERY:
-		summarize(&summary, packet);
+		summarize(connection, &summary, packet);
 		name_by_text(connection, key, NULL, summary.operation, summary.text);
 		break;
 	case MYSQL_STMT_PREPARE:
-		sql_summarize(&connection->prepared, (const char *)packet->bytes + 1, packet->n - 1,
-			      packet->n == packet->length, SQL_MYSQL);
+		sql_memo_summarize(protocol_sql_memo(connection->calls), &connection->prepared,
+				   (const char *)packet->bytes + 1, packet->n - 1,
+				   packet->n == packet->length, SQL_MYSQL);
 		connection->preparing = key;
 		name_by_text(connection, key, names[code], "", connection->prepared.text);
 		break;

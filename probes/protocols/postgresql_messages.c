@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include "probes/protocols/postgresql_internal.h"
+#include "probes/protocols/sql_memo.h"
 
 #define CODE_VERSION_3	196608 /* and its minor versions */
 #define CODE_CANCEL	80877102
@@ -99,7 +100,8 @@ static void take_query(struct postgresql *postgresql, struct protocol_calls *cal
 	size_t length;
 	bool is_whole = take_text(&text, &size, &query, &length);
 
-	sql_summarize(&summary, query, length, is_whole, SQL_POSTGRESQL);
+	sql_memo_summarize(protocol_sql_memo(calls), &summary, query, length, is_whole,
+			   SQL_POSTGRESQL);
 	postgresql_sent(postgresql, calls, WAITING_QUERIED, message->ns, message->bytes, &summary);
 }
 
@@ -115,7 +117,8 @@ static void take_parse(struct postgresql *postgresql, struct protocol_calls *cal
 	is_whole = take_text(&text, &size, &name, &name_size);
 	if (is_whole) {
 		is_whole = take_text(&text, &size, &query, &length);
-		sql_summarize(&postgresql->parsed, query, length, is_whole, SQL_POSTGRESQL);
+		sql_memo_summarize(protocol_sql_memo(calls), &postgresql->parsed, query, length,
+				   is_whole, SQL_POSTGRESQL);
 		postgresql_names_set(&postgresql->names, POSTGRESQL_STATEMENT, name, name_size,
 				     &postgresql->parsed);
 	} else {

@@ -77,6 +77,10 @@ int protocol_oldest(const struct protocol_calls *calls, uint64_t *ret_key, uint6
 /* Calls in flight are given up: a gap makes it unknowable which response is whose. */
 void protocol_abandon(struct protocol_calls *calls);
 
+/* Statements that came before, on this connection or another; made when first asked for. NULL: there is none. */
+struct sql_memo;
+struct sql_memo *protocol_sql_memo(struct protocol_calls *calls);
+
 /* So many bytes of this direction could not be told apart, for one of these reasons. */
 enum protocol_unparsed {
 	PROTOCOL_TRUNCATED, /* beyond what the kernel copied */

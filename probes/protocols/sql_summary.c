@@ -6,7 +6,6 @@
  * writes it. Statements that repeat the one before are left out, so that the size of a batch makes no series. No grammar:
  * it knows after which words a table comes. No allocation; any thread.
  */
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include "probes/protocols/sql_summary.h"
@@ -39,6 +38,8 @@ struct level { /* of parentheses */
 struct parser {
 	struct sql_reader reader;
 	struct sql_summary *summary;
+	const char *text;
+	struct sql_values *values; /* NULL: not wanted */
 	size_t size; /* of the summary's text */
 	size_t part,
 		part_before; /* where in it begin an operation with its targets, and the one before */
@@ -86,11 +87,12 @@ static void end_part(struct parser *parser)
 static void add_operation(struct parser *parser, const char *operation)
 {
 	char *first = parser->summary->operation;
+	size_t size = strlen(operation);
 
-	if (!*first)
-		snprintf(first, sizeof(parser->summary->operation), "%s", operation);
+	if (!*first) /* they are short, all of them constants */
+		memcpy(first, operation, size + 1);
 	end_part(parser);
-	add(parser, operation, strlen(operation));
+	add(parser, operation, size);
 }
 
 /* ---- names ---- */
@@ -443,12 +445,33 @@ static void take_sign(struct parser *parser, char sign)
 	}
 }
 
-void sql_summarize(struct sql_summary *summary, const char *text, size_t size, bool is_whole,
-		   enum sql_dialect dialect)
+static void take_literal(struct parser *parser, struct sql_token token)
+{
+	struct sql_values *values = parser->values;
+	struct level *level = &parser->levels[parser->depth];
+
+	parser->at_start = false;
+	parser->after_open = false;
+	if (level->expected != EXPECT_THING)
+		level->expected = EXPECT_NOTHING;
+	if (!values || !sql_is_value(&parser->reader, token))
+		return;
+	if (values->n < values->max)
+		values->values[values->n] = (struct sql_value){
+			.at = token.text - parser->text,
+			.size = token.size,
+		};
+	values->n++;
+}
+
+void sql_summarize_values(struct sql_summary *summary, const char *text, size_t size, bool is_whole,
+			  enum sql_dialect dialect, struct sql_values *ret_values)
 {
 	struct parser parser = {
 		.reader = { text, text + size, is_whole, dialect },
 		.summary = summary,
+		.text = text,
+		.values = ret_values,
 	};
 	struct sql_token token;
 
@@ -466,14 +489,17 @@ void sql_summarize(struct sql_summary *summary, const char *text, size_t size, b
 				take_word(&parser, token);
 			break;
 		default:
-			parser.at_start = false;
-			parser.after_open = false;
-			if (parser.levels[parser.depth].expected != EXPECT_THING)
-				parser.levels[parser.depth].expected = EXPECT_NOTHING;
+			take_literal(&parser, token);
 			break;
 		}
 	}
 	end_part(&parser);
 	if (parser.size)
 		summary->text[parser.size - 1] = '\0';
+}
+
+void sql_summarize(struct sql_summary *summary, const char *text, size_t size, bool is_whole,
+		   enum sql_dialect dialect)
+{
+	sql_summarize_values(summary, text, size, is_whole, dialect, NULL);
 }

@@ -16,8 +16,20 @@ struct sql_summary {
 	char text[PROTOCOL_TEXT_SIZE];
 };
 
+/* Where the values of a query are, in the order of the text. */
+struct sql_values {
+	unsigned n; /* may be more than `max`; the first are kept */
+	unsigned max;
+	struct sql_value {
+		size_t at, size;
+	} * values;
+};
+
 /* The first `size` bytes of a query, or all of it. A name that may go on after them is left out. */
 void sql_summarize(struct sql_summary *summary, const char *text, size_t size, bool is_whole,
 		   enum sql_dialect dialect);
+/* The same, and where its values are. ret_values: n is 0; NULL: not wanted. */
+void sql_summarize_values(struct sql_summary *summary, const char *text, size_t size, bool is_whole,
+			  enum sql_dialect dialect, struct sql_values *ret_values);
 
 #endif

@@ -4,27 +4,39 @@
  * Structure" of its manual, without ANSI_QUOTES and NO_BACKSLASH_ESCAPES. A server set otherwise may have literals
  * that end elsewhere; none becomes a name for that, as a name is taken only where a statement has one. Any thread.
  */
+#include <stdint.h>
 #include <string.h>
 #include "probes/protocols/sql_tokens.h"
 
+/* What a character may be part of. */
+enum { BEGINS_WORD = 1, IN_WORD = 2, IN_NUMBER = 4, DIGIT = 8, SPACE = 16 };
+#define LETTER (BEGINS_WORD | IN_WORD | IN_NUMBER)
+
+static const uint8_t classes[UINT8_MAX + 1] = {
+	['\t' ... '\r'] = SPACE,
+	[' '] = SPACE,
+	['$'] = IN_WORD | IN_NUMBER,
+	['.'] = IN_NUMBER,
+	['0' ... '9'] = IN_WORD | IN_NUMBER | DIGIT,
+	['A' ... 'Z'] = LETTER,
+	['_'] = LETTER,
+	['a' ... 'z'] = LETTER,
+	[0x80 ... 0xff] = LETTER,
+};
+
+static bool is_of(char c, unsigned class)
+{
+	return classes[(uint8_t)c] & class;
+}
+
 static bool is_digit(char c)
 {
-	return c >= '0' && c <= '9';
-}
-
-static bool begins_word(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c & 0x80);
-}
-
-static bool is_in_word(char c)
-{
-	return begins_word(c) || is_digit(c) || c == '$';
+	return is_of(c, DIGIT);
 }
 
 static bool is_space(char c)
 {
-	return c == ' ' || (c >= '\t' && c <= '\r');
+	return is_of(c, SPACE);
 }
 
 static size_t left(const struct sql_reader *reader)
@@ -127,7 +139,7 @@ static bool read_dollar_quoted(struct sql_reader *reader)
 	const char *tag = reader->at, *end = tag + 1;
 	size_t size;
 
-	while (end < reader->end && is_in_word(*end) && *end != '$')
+	while (end < reader->end && is_of(*end, IN_WORD) && *end != '$')
 		end++;
 	if (end == reader->end || *end != '$' || is_digit(tag[1]))
 		return false;
@@ -147,15 +159,10 @@ static bool read_dollar_quoted(struct sql_reader *reader)
 	return true;
 }
 
-static void read_while(struct sql_reader *reader, bool (*belongs)(char c))
+static void read_while(struct sql_reader *reader, unsigned class)
 {
-	while (left(reader) && belongs(*reader->at))
+	while (left(reader) && is_of(*reader->at, class))
 		reader->at++;
-}
-
-static bool is_in_number(char c)
-{
-	return is_in_word(c) || c == '.';
 }
 
 /* E'…' and the like: a letter and a string are one literal. */
@@ -173,7 +180,7 @@ static enum sql_token_kind read_word(struct sql_reader *reader)
 		read_quoted(reader, has_escapes);
 		return SQL_LITERAL;
 	}
-	read_while(reader, is_in_word);
+	read_while(reader, IN_WORD);
 	return SQL_WORD;
 }
 
@@ -182,10 +189,10 @@ static enum sql_token_kind read_kind(struct sql_reader *reader)
 	bool is_mysql = reader->dialect == SQL_MYSQL;
 	char c = *reader->at;
 
-	if (begins_word(c))
+	if (is_of(c, BEGINS_WORD))
 		return read_word(reader);
 	if (is_digit(c)) {
-		read_while(reader, is_in_number);
+		read_while(reader, IN_NUMBER);
 		return SQL_LITERAL;
 	}
 	if (c == '\'' || (c == '"' && is_mysql)) {
@@ -198,11 +205,31 @@ static enum sql_token_kind read_kind(struct sql_reader *reader)
 		if (read_dollar_quoted(reader))
 			return SQL_LITERAL;
 		reader->at++;
-		read_while(reader, is_digit); /* $1 */
+		read_while(reader, DIGIT); /* $1 */
 		return SQL_LITERAL;
 	}
 	reader->at++;
 	return SQL_SIGN;
+}
+
+bool sql_is_value(const struct sql_reader *reader, struct sql_token token)
+{
+	char first = token.kind == SQL_LITERAL ? *token.text : '\0';
+
+	return is_of(first, BEGINS_WORD | DIGIT) || first == '\'' ||
+	       (first == '"' && reader->dialect == SQL_MYSQL);
+}
+
+bool sql_pass_value(struct sql_reader *reader, char first)
+{
+	if (!left(reader))
+		return false;
+	if (is_digit(first) ? !is_digit(*reader->at) : *reader->at != first)
+		return false;
+	if (is_of(first, BEGINS_WORD) && !has_prefix(reader))
+		return false;
+	read_kind(reader);
+	return true;
 }
 
 struct sql_token sql_read(struct sql_reader *reader)

@@ -38,6 +38,15 @@ struct sql_reader {
 struct sql_token sql_read(struct sql_reader *reader);
 /* The next token, which is read again. */
 struct sql_token sql_look(const struct sql_reader *reader);
+
+/*
+ * Values: numbers, and strings in quotes with or without a letter before. They are the literals that another may stand in
+ * place of. "First" is the first character of one: a digit, a quote or that letter.
+ */
+bool sql_is_value(const struct sql_reader *reader, struct sql_token token);
+/* Goes on behind the value at the position. False: there is none that begins so, all digits being alike. */
+bool sql_pass_value(struct sql_reader *reader, char first);
+
 static inline bool sql_is_sign(struct sql_token token, char sign)
 {
 	return token.kind == SQL_SIGN && *token.text == sign;

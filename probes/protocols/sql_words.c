@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The words of SQL that say where a statement names a table. Constants; any thread. */
-#include <strings.h>
+#include <stdint.h>
 #include "probes/protocols/sql_words.h"
 
 /* Sorted. */
@@ -132,14 +132,18 @@ static const char *const things[] = {
 	"TYPE",	     "USER",	   "VIEW",
 };
 
-static int word_compare(struct sql_token token, const char *text)
+/* As strcmp() of the token in upper case; mostly the first letter tells. */
+static inline int word_compare(struct sql_token token, const char *text)
 {
-	/* mostly the first letter tells; all words begin with one */
-	int order = (token.text[0] | 0x20) - (text[0] | 0x20);
+	for (size_t i = 0; i < token.size; i++) {
+		uint8_t c = token.text[i], of_text = text[i];
 
-	if (!order)
-		order = strncasecmp(token.text, text, token.size);
-	return order ? order : -(text[token.size] != '\0');
+		if (c >= 'a' && c <= 'z')
+			c -= 'a' - 'A';
+		if (c != of_text)
+			return c < of_text ? -1 : 1;
+	}
+	return -(text[token.size] != '\0');
 }
 
 const struct sql_word *sql_word_find(struct sql_token token)

@@ -3,6 +3,7 @@
 #include "tests/harness/harness.h"
 #include <errno.h>
 #include "probes/protocols/calls.h"
+#include "probes/protocols/sql_memo.h"
 
 #define MANY 997 /* prime, and below PROTOCOL_MAX_CALLS */
 _Static_assert(MANY < PROTOCOL_MAX_CALLS, "all of them fit");
@@ -332,6 +333,68 @@ static void all_connections_share_a_bound(void **state)
 	protocol_calls_free(one);
 	protocol_calls_free(other);
 	assert_int_equal(pool.n, 0);
+	protocol_pool_clear(&pool);
+	assert_int_equal(protocol_pool_bound(&pool), 0);
+}
+
+/* A call in memory that another had is told as nothing was known of it. */
+static void memory_of_calls_is_used_again(void **state)
+{
+	static const struct protocol inner = { .name = "inner" };
+	struct protocol_pool pool = { .max = 1000 };
+	struct told told = { 0 };
+	struct protocol_calls *calls = protocol_calls_new(note, &told, &pool);
+	uint64_t bound;
+
+	protocol_begin(calls, 1, 100);
+	protocol_name(calls, 1, "GET", "users");
+	protocol_become(calls, 1, &inner);
+	protocol_count(calls, 1, 7, 11);
+	protocol_respond(calls, 1, 110);
+	protocol_end(calls, 1, 120, "ERR", true);
+	bound = protocol_pool_bound(&pool);
+	assert_true(bound >= PROTOCOL_TEXT_SIZE);
+	protocol_begin(calls, 2, 200);
+	protocol_end(calls, 2, 210, "", false);
+	assert_string_equal(told.operation, "");
+	assert_string_equal(told.target, "");
+	assert_string_equal(told.status, "");
+	assert_null(told.last.inner);
+	assert_int_equal(told.last.first_byte_ns, 0);
+	assert_int_equal(told.last.request_bytes, 0);
+	assert_int_equal(told.last.response_bytes, 0);
+	assert_true(told.last.was_alone);
+	assert_int_equal(protocol_pool_bound(&pool), bound);
+
+	/* that of a few is kept */
+	for (uint64_t key = 3; key < 3 + 1000; key++)
+		protocol_begin(calls, key, 300);
+	protocol_abandon(calls);
+	assert_true(protocol_pool_bound(&pool) < 100 * bound);
+	protocol_calls_free(calls);
+	protocol_pool_clear(&pool);
+}
+
+/* Made once, when a decoder asks for it; without a pool there is none. */
+static void all_connections_share_what_is_remembered(void **state)
+{
+	struct protocol_pool pool = { .max = 3 };
+	struct told told = { 0 };
+	struct protocol_calls *one = protocol_calls_new(note, &told, &pool);
+	struct protocol_calls *other = protocol_calls_new(note, &told, &pool);
+	struct protocol_calls *alone = protocol_calls_new(note, &told, NULL);
+	struct sql_memo *memo = protocol_sql_memo(one);
+
+	assert_non_null(memo);
+	assert_ptr_equal(protocol_sql_memo(one), memo);
+	assert_ptr_equal(protocol_sql_memo(other), memo);
+	assert_null(protocol_sql_memo(alone));
+	assert_true(protocol_pool_bound(&pool) >= sql_memo_size());
+	protocol_calls_free(one);
+	protocol_calls_free(other);
+	protocol_calls_free(alone);
+	protocol_pool_clear(&pool);
+	assert_int_equal(protocol_pool_bound(&pool), 0);
 }
 
 static void text_is_printable_and_cut_at_a_character(void **state)
@@ -386,6 +449,8 @@ int main(void)
 		cmocka_unit_test(a_decoder_can_have_enough),
 		cmocka_unit_test(a_call_knows_whether_it_was_alone),
 		cmocka_unit_test(all_connections_share_a_bound),
+		cmocka_unit_test(memory_of_calls_is_used_again),
+		cmocka_unit_test(all_connections_share_what_is_remembered),
 		cmocka_unit_test(text_is_printable_and_cut_at_a_character),
 	};
 
