@@ -152,10 +152,12 @@ static void count_unparsed(struct connection *connection, uint64_t seen)
 	if (row)
 		row->seen += seen * connection->streams->weight;
 	for (int i = 0; i < PROTOCOL_UNPARSED_REASONS; i++) {
+		uint64_t bytes = counts->unparsed_bytes[i] - connection->unparsed[i];
+
+		if (!bytes) /* nearly always */
+			continue;
 		if (row)
-			row->bytes.unparsed[i] +=
-				(counts->unparsed_bytes[i] - connection->unparsed[i]) *
-				connection->streams->weight;
+			row->bytes.unparsed[i] += bytes * connection->streams->weight;
 		connection->unparsed[i] = counts->unparsed_bytes[i];
 	}
 }

@@ -15,24 +15,58 @@
 #define CODE_GSS	80877104
 #define MAX_STARTUP	10000 /* PostgreSQL's own limit */
 #define ERROR_LOOKED_AT 512
-#define CLIENT_TYPES	"QPBDECHSFXdcfp"
-#define SERVER_TYPES	"RKSZTDCEIsnt123NAGHWdcVv"
+
+/* Types of messages: who sends them, and whether the body of a client's is looked at. */
+enum { BY_CLIENT = 1, BY_SERVER = 2, HAS_TEXT = 4 };
+static const uint8_t types[UINT8_MAX + 1] = {
+	['Q'] = BY_CLIENT | HAS_TEXT,
+	['P'] = BY_CLIENT | HAS_TEXT,
+	['B'] = BY_CLIENT | HAS_TEXT,
+	['E'] = BY_CLIENT | HAS_TEXT | BY_SERVER,
+	['F'] = BY_CLIENT,
+	['X'] = BY_CLIENT,
+	['f'] = BY_CLIENT,
+	['p'] = BY_CLIENT,
+	['C'] = BY_CLIENT | BY_SERVER,
+	['D'] = BY_CLIENT | BY_SERVER,
+	['H'] = BY_CLIENT | BY_SERVER,
+	['S'] = BY_CLIENT | BY_SERVER,
+	['c'] = BY_CLIENT | BY_SERVER,
+	['d'] = BY_CLIENT | BY_SERVER,
+	['1'] = BY_SERVER,
+	['2'] = BY_SERVER,
+	['3'] = BY_SERVER,
+	['A'] = BY_SERVER,
+	['G'] = BY_SERVER,
+	['I'] = BY_SERVER,
+	['K'] = BY_SERVER,
+	['N'] = BY_SERVER,
+	['R'] = BY_SERVER,
+	['T'] = BY_SERVER,
+	['V'] = BY_SERVER,
+	['W'] = BY_SERVER,
+	['Z'] = BY_SERVER,
+	['n'] = BY_SERVER,
+	['s'] = BY_SERVER,
+	['t'] = BY_SERVER,
+	['v'] = BY_SERVER,
+};
 
 static uint32_t number(const uint8_t *bytes)
 {
 	return (uint32_t)bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
 }
 
-static bool is_header(const uint8_t *header, const char *types)
+static bool is_header(const uint8_t *header, unsigned by)
 {
 	uint32_t length = number(header + 1);
 
-	return *header && strchr(types, *header) && length >= 4 && length <= POSTGRESQL_MAX_MESSAGE;
+	return types[*header] & by && length >= 4 && length <= POSTGRESQL_MAX_MESSAGE;
 }
 
 bool postgresql_begins_message(const struct protocol_piece *piece)
 {
-	return piece->head_size >= POSTGRESQL_HEADER && is_header(piece->head, CLIENT_TYPES);
+	return piece->head_size >= POSTGRESQL_HEADER && is_header(piece->head, BY_CLIENT);
 }
 
 /* A text up to its NUL, and what follows. False: it is cut. */
@@ -210,7 +244,7 @@ static void take_client_message(struct postgresql *postgresql, struct protocol_c
 /* How much of the body is looked at. */
 static size_t client_text(uint8_t type, uint32_t size)
 {
-	return strchr("QPBE", type) ? size < POSTGRESQL_TEXT ? size : POSTGRESQL_TEXT : 0;
+	return !(types[type] & HAS_TEXT) ? 0 : size < POSTGRESQL_TEXT ? size : POSTGRESQL_TEXT;
 }
 
 static int read_client_message(struct postgresql *postgresql, struct protocol_calls *calls)
@@ -224,7 +258,7 @@ static int read_client_message(struct postgresql *postgresql, struct protocol_ca
 
 	if (err)
 		return err;
-	if (!is_header(header, CLIENT_TYPES))
+	if (!is_header(header, BY_CLIENT))
 		return -EBADMSG;
 	message->type = *header;
 	message->ns = protocol_stream_ns(stream);
@@ -333,7 +367,7 @@ static int read_server_message(struct postgresql *postgresql)
 
 	if (err)
 		return err;
-	if (!is_header(header, SERVER_TYPES))
+	if (!is_header(header, BY_SERVER))
 		return -EBADMSG;
 	length = number(header + 1);
 	if (*header == 'E') {

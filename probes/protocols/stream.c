@@ -93,6 +93,8 @@ static int held_reserve(struct protocol_stream *stream, size_t size)
 
 static void held_free(struct protocol_stream *stream)
 {
+	if (!stream->held)
+		return;
 	free(stream->held);
 	stream->held = NULL;
 	stream->held_capacity = 0;
@@ -158,6 +160,10 @@ int protocol_stream_peek(struct protocol_stream *stream, size_t size, const uint
 
 	if (size > PROTOCOL_STREAM_MAX)
 		return -EMSGSIZE;
+	if (!held(stream) && stream->at + size <= stream->piece->head_size) { /* mostly */
+		*ret_bytes = stream->piece->head + stream->at;
+		return 0;
+	}
 	err = gather(stream, size, &bytes, &n);
 	if (err)
 		return err == -ENOMEM ? -ENODATA : err;
