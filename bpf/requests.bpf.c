@@ -589,8 +589,10 @@ int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct connection *connection;
 	struct stream *stream;
 
-	if (!sk)
+	if (!sk) { /* it is over, in the agent's own time */
+		kernel_copies_find(&shared.copies);
 		return 0;
+	}
 	/* ctx->value is the same, but may only be read at constant offsets */
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
 	if (!connection)

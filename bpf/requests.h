@@ -10,6 +10,7 @@
 #include <linux/types.h>
 #endif
 #include "lib/hist.h"
+#include "lib/kernel_copy.h"
 #include "lib/protocol_numbers.h"
 
 enum requests_role {
@@ -102,7 +103,9 @@ struct requests_shared {
 	__u64 unseen; /* times that bytes had been read unseen, see requests_unseen.bpf.h */
 	__u64 tls; /* plain text comes of TLS libraries: bpf/tls.bpf.c is there; set by the user side */
 	__u64 streams; /* connections so far that speak something else than HTTP/1: the last one's number */
-	__u64 regs_on_stack; /* the kernel side's own: task_regs() */
+	/* the kernel side's own */
+	__u64 regs_on_stack; /* task_regs() */
+	struct kernel_copies copies;
 };
 
 struct requests_settings {

@@ -132,12 +132,43 @@ __noinline int requests_open_call(struct work *work, __u32 size, __u32 how)
 	return 0;
 }
 
+/*
+ * Compares what this call has sent, as it is in the program's memory, with what would be the kernel's copy: so many that are the same make
+ * one be taken for it, one that is not makes none.
+ */
+__noinline int requests_compare_copy(struct work *work, __u32 size)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct kernel_copies *copies = &shared.copies;
+	__u64 in_program = 0, in_kernel = 0, copy;
+
+	if (!work || size < sizeof(in_program) ||
+	    !is_copied_call((const struct pt_regs *)bpf_task_pt_regs(task)))
+		return 0;
+	copy = kernel_copy_of(copies->candidate, work->sk, task, size);
+	if (!copy || (!work->view.piece_end && http1_next_piece(&work->view)) ||
+	    work->view.piece_end < sizeof(in_program) ||
+	    bpf_probe_read_user(&in_program, sizeof(in_program), (void *)work->view.base) ||
+	    bpf_probe_read_kernel(&in_kernel, sizeof(in_kernel), (void *)copy))
+		return 0;
+	if (in_program != in_kernel)
+		copies->candidate = 0;
+	else if (++copies->compared >= KERNEL_COPIES_COMPARED)
+		copies->base = copies->candidate;
+	return 0;
+}
+
 static __always_inline void open_call(struct work *work, __u32 size, __u32 how)
 {
-	if (CALLS_ARE_PLAIN)
+	if (CALLS_ARE_PLAIN) {
 		http1_open(&work->view, size, work->plain, size, 0, 0);
-	else if (!http1_open_usual_call(&work->view, size, how, &shared.regs_on_stack))
+		return;
+	}
+	if (!http1_open_usual_call(&work->view, work->sk, size, how, &shared.regs_on_stack,
+				   &shared.copies))
 		requests_open_call(work, size, how);
+	if ((how & CALL_SENDS) && !shared.copies.base && shared.copies.candidate)
+		requests_compare_copy(work, size);
 }
 
 static __always_inline void ignore(struct connection *connection)
@@ -175,12 +206,10 @@ static __always_inline bool find_entity(struct connection *connection)
 	return true;
 }
 
-#define IPPROTO_TCP   6
 #define IPPROTO_UDP   17
 #define AF_UNIX	      1
 #define AF_INET	      2
 #define AF_INET6      10
-#define SOCK_STREAM   1
 #define RCV_SHUTDOWN  1
 #define SHUTDOWN_MASK 3
 #define EPIPE	      32

@@ -49,7 +49,8 @@ static __always_inline int copy_piece(struct http1_view *view, struct stream_scr
 	if (size > want - copied)
 		size = want - copied;
 	size = at_most(size, STREAM_CAPTURE_MAX);
-	if (HTTP1_COPY(scratch->bytes + copied, size, view->base + copied - view->piece_start))
+	if (HTTP1_COPY(view, scratch->bytes + copied, size,
+		       view->base + copied - view->piece_start))
 		return 1;
 	scratch->event.head_size = copied + size;
 	return copied + size == want;
@@ -82,7 +83,7 @@ __noinline int streams_copy_tail(struct http1_view *view, struct stream_scratch 
 	if (from < view->piece_start)
 		from = view->piece_start;
 	size = at_most(view->total - from, STREAM_TAIL);
-	if (!HTTP1_COPY(scratch->bytes + copied, size, view->base + from - view->piece_start))
+	if (!HTTP1_COPY(view, scratch->bytes + copied, size, view->base + from - view->piece_start))
 		scratch->event.tail_size = size;
 	return 0;
 }

@@ -55,12 +55,14 @@ static __always_inline void take(struct stream *stream, struct work *work)
 	if (is_copied(stream) && (!is_stopped(stream) || may_start_tls(stream))) {
 		struct http1_view *view = &work->view;
 		const __u64 base = view->base, end = view->piece_end, iovec = view->iovec;
-		const __u32 n_iovec = view->n_iovec;
+		const __u32 n_iovec = view->n_iovec, in_kernel = view->in_kernel;
 
 		tell_answer(stream, work);
 		sent = streams_send_copy(stream, work);
-		if (sent == 2) /* TLS from here on: its first record is in this call */
+		if (sent == 2) { /* TLS from here on: its first record is in this call */
 			http1_open(view, size, base, end, iovec, n_iovec);
+			view->in_kernel = in_kernel;
+		}
 	}
 	count_part(stream, work, size, sent == 1);
 }

@@ -76,7 +76,7 @@ static __always_inline bool tls_begins_record(struct work *work, __u32 size)
 	__u8 header[4] = {};
 
 	if (size < TLS_HEADER || (!view->piece_end && http1_next_piece(view)) ||
-	    view->piece_end < 3 || HTTP1_COPY(header, 3, view->base))
+	    view->piece_end < 3 || HTTP1_COPY(view, header, 3, view->base))
 		return false;
 	return header[0] >= TLS_CHANGE_CIPHER_SPEC && header[0] <= TLS_HEARTBEAT &&
 	       header[1] == 3 && header[2] <= 4;

@@ -169,6 +169,16 @@ struct tracepoint_ext {
 	unsigned int faultable : 1;
 };
 
+struct page {}; /* only its size is asked for */
+struct page_frag {
+	struct page *page;
+	__u32 offset;
+};
+struct vm_struct {
+	struct page **pages;
+	unsigned int nr_pages;
+};
+
 struct task_struct {
 	union rcu_special trc_reader_special;
 	struct thread_info thread_info;
@@ -199,6 +209,8 @@ struct task_struct {
 	unsigned long min_flt;
 	unsigned long maj_flt;
 	struct task_io_accounting ioac;
+	struct page_frag task_frag; /* what it has sent last */
+	struct vm_struct *stack_vm_area;
 };
 
 /* Control groups. */
@@ -294,6 +306,7 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 	unsigned short skc_family;
 	possible_net_t skc_net;
+	struct proto *skc_prot;
 	volatile unsigned char skc_state;
 	unsigned long skc_flags;
 };
@@ -309,6 +322,8 @@ struct sock {
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
 	struct socket *sk_socket;
+	struct proto *sk_prot_creator;
+	bool sk_use_task_frag; /* from 6.2 */
 };
 
 struct unix_sock {

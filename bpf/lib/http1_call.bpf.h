@@ -11,10 +11,14 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/compat.bpf.h"
+#include "lib/kernel_copy.bpf.h"
 #include "lib/message_vector.bpf.h"
 #include "lib/uring_call.bpf.h"
-#define HTTP1_COPY(destination, size, address)                                                     \
-	bpf_probe_read_user(destination, size, (const void *)(unsigned long)(address))
+#define HTTP1_COPY(view, destination, size, address)                                               \
+	((view)->in_kernel                                                                         \
+		 ? bpf_probe_read_kernel(destination, size,                                        \
+					 (const void *)(unsigned long)(address))                   \
+		 : bpf_probe_read_user(destination, size, (const void *)(unsigned long)(address)))
 #include "lib/http1_view.h"
 
 #if defined(__TARGET_ARCH_x86)
@@ -85,19 +89,53 @@ static __always_inline bool open_plain(struct http1_view *view, struct pt_regs *
 	return false;
 }
 
+/* Whether what the call has sent was copied as usual. */
+static __always_inline bool is_copied_call(const struct pt_regs *regs)
+{
+	switch (syscall_number(regs)) {
+	case NR_write:
+	case NR_writev:
+		return true;
+	case NR_sendto:
+		return !(syscall_argument(regs, 3) & ~MSG_COPIED);
+	case NR_sendmsg:
+		return !(syscall_argument(regs, 2) & ~MSG_COPIED);
+	}
+	return false;
+}
+
+/* By the kernel's copy of what a call has sent; returns whether there is one. */
+static __always_inline bool open_kernel_copy(struct http1_view *view, __u64 sk,
+					     struct task_struct *task, const struct pt_regs *regs,
+					     __u32 total, __u64 base)
+{
+	__u64 copy = kernel_copy_of(base, sk, task, total);
+
+	if (!copy || !is_copied_call(regs))
+		return false;
+	http1_open(view, total, copy, total, 0, 0);
+	view->in_kernel = 1;
+	return true;
+}
+
 /*
- * Opens the view of what a call moved if it is one of the usual ones: takes neither stack nor a call of a function. Returns whether it
- * is; of others see http1_open_call(). regs_on_stack: see task_regs().
+ * Opens the view of what a call on a socket, of which only the address is needed, moved if it is one of the usual ones: takes neither
+ * stack nor a call of a function. Returns whether it is; of others see http1_open_call(). regs_on_stack: see task_regs().
  */
-static __always_inline bool http1_open_usual_call(struct http1_view *view, __u32 total, __u32 how,
-						  __u64 *regs_on_stack)
+static __always_inline bool http1_open_usual_call(struct http1_view *view, __u64 sk, __u32 total,
+						  __u32 how, __u64 *regs_on_stack,
+						  const struct kernel_copies *copies)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs;
 
 	if (!(how & CALL_READABLE) || task_is_compat(task) ||
 	    (task->flags & (PF_KTHREAD | PF_IO_WORKER)) || task_uses_io_uring(task))
 		return false;
-	return open_plain(view, task_regs(task, regs_on_stack), total);
+	regs = task_regs(task, regs_on_stack);
+	if ((how & CALL_SENDS) && open_kernel_copy(view, sk, task, regs, total, copies->base))
+		return true;
+	return open_plain(view, regs, total);
 }
 
 /*

@@ -4,8 +4,8 @@
  * its pieces lie. A unit of the protocol that the end of a piece or of the call cuts is carried over
  * to what follows, so those who read the window need not know where the data was cut.
  *
- * HTTP1_COPY(destination, size, address) must be defined before this file is included: copies from
- * the caller's memory and returns 0, or something else when that cannot be read.
+ * HTTP1_COPY(view, destination, size, address) must be defined before this file is included: copies from
+ * where the view says that the data is, and returns 0, or something else when that cannot be read.
  */
 #ifndef LEADLINE_HTTP1_VIEW_H
 #define LEADLINE_HTTP1_VIEW_H
@@ -46,6 +46,7 @@ struct http1_view {
 	__u64 total; /* bytes of the call */
 	__u64 filled; /* bytes of it that the window has gone over */
 	__u32 n_iovec; /* how many follow; 0 and no piece: the data is a length only */
+	__u32 in_kernel; /* its one piece is a copy of the kernel's, not the program's memory */
 	__u32 at, end; /* unread bytes of the window */
 	__u32 wants_more; /* the unread bytes are only a part of what is needed */
 	__u32 met; /* events of the step under way */
@@ -129,6 +130,7 @@ http1_inline void http1_open(struct http1_view *view, __u64 total, __u64 base, _
 	view->piece_end = first_piece;
 	view->iovec = iovec;
 	view->n_iovec = n_iovec;
+	view->in_kernel = 0;
 	view->total = total;
 	view->filled = 0;
 	view->at = 0;
@@ -202,7 +204,7 @@ http1_inline int http1_next_piece(struct http1_view *view)
 {
 	struct http1_iovec iovec;
 
-	if (!view->n_iovec || HTTP1_COPY(&iovec, sizeof(iovec), view->iovec))
+	if (!view->n_iovec || HTTP1_COPY(view, &iovec, sizeof(iovec), view->iovec))
 		return -1;
 	view->n_iovec--;
 	view->iovec += sizeof(iovec);
@@ -234,7 +236,7 @@ http1_inline int http1_refill(struct http1_view *view)
 #endif
 	if (size > HTTP1_FILL)
 		size = HTTP1_FILL;
-	if (HTTP1_COPY(view->window + unread, size,
+	if (HTTP1_COPY(view, view->window + unread, size,
 		       view->base + (view->filled - view->piece_start)))
 		return -1;
 	http1_zero_after(view, unread + size);

@@ -71,7 +71,8 @@ http1_inline void http2_put_piece(struct http2_pieces *pieces)
 }
 
 /* n more bytes of the call, copied from here, or, with no address, not copied. */
-http1_inline void http2_take(struct http2_pieces *pieces, __u64 address, __u32 n)
+http1_inline void http2_take(const struct http1_view *view, struct http2_pieces *pieces,
+			     __u64 address, __u32 n)
 {
 	__u32 used = pieces->used;
 	int is_new = !used || pieces->piece.size != pieces->piece.copied;
@@ -89,7 +90,7 @@ http1_inline void http2_take(struct http2_pieces *pieces, __u64 address, __u32 n
 			     : "+r"(used), "+r"(n)
 			     : "i"(HTTP2_PIECES_MAX - 1));
 #endif
-		if (!HTTP1_COPY(pieces->bytes + used, n, address)) {
+		if (!HTTP1_COPY(view, pieces->bytes + used, n, address)) {
 			pieces->piece.copied += n;
 			pieces->used = used + n;
 		} else if (is_new) {
@@ -131,7 +132,7 @@ http1_outline int http2_frames_step(struct http2_frames *frames, struct http1_vi
 	there = view->total - view->filled;
 	if (frames->left && (!frames->is_copied || frames->is_lost)) {
 		n = frames->left < there ? frames->left : (__u32)there;
-		http2_take(pieces, 0, n);
+		http2_take(view, pieces, 0, n);
 		frames->left -= n;
 		view->filled += n;
 		return 0;
@@ -144,7 +145,7 @@ http1_outline int http2_frames_step(struct http2_frames *frames, struct http1_vi
 	address = http2_here(view, &there);
 	if (frames->left) {
 		n = frames->left < there ? frames->left : (__u32)there;
-		http2_take(pieces, address, n);
+		http2_take(view, pieces, address, n);
 		frames->left -= n;
 		view->filled += n;
 		return 0;
@@ -156,9 +157,9 @@ http1_outline int http2_frames_step(struct http2_frames *frames, struct http1_vi
 #ifdef __bpf__
 	asm volatile("%0 &= 15\n%1 &= 15" : "+r"(have), "+r"(n));
 #endif
-	if (HTTP1_COPY(frames->header + have, n, address))
+	if (HTTP1_COPY(view, frames->header + have, n, address))
 		goto lost;
-	http2_take(pieces, address, n);
+	http2_take(view, pieces, address, n);
 	view->filled += n;
 	frames->n_header = have + n;
 	if (frames->n_header < HTTP2_FRAME_HEADER)
@@ -184,8 +185,9 @@ http1_inline int http2_finds_frame(const struct http1_view *view)
 	__u8 header[16];
 
 	return view->total >= HTTP2_FRAME_HEADER && view->piece_end >= HTTP2_FRAME_HEADER &&
-	       !HTTP1_COPY(header, HTTP2_FRAME_HEADER, view->base) && http2_is_frame(header) &&
-	       header[3] <= 9 && header[5] < 0x80 && http2_big32(header) >> 8 <= 16384;
+	       !HTTP1_COPY(view, header, HTTP2_FRAME_HEADER, view->base) &&
+	       http2_is_frame(header) && header[3] <= 9 && header[5] < 0x80 &&
+	       http2_big32(header) >> 8 <= 16384;
 }
 
 /*
@@ -224,7 +226,7 @@ http1_inline __u32 http2_frames_end(struct http2_frames *frames, struct http1_vi
 {
 	/* steps did not suffice */
 	if (view->filled < view->total) {
-		http2_take(pieces, 0, view->total - view->filled);
+		http2_take(view, pieces, 0, view->total - view->filled);
 		view->filled = view->total;
 		frames->is_lost = 1;
 		frames->left = 0;

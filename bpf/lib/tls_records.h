@@ -91,7 +91,7 @@ http1_outline int tls_step(struct tls_records *tls, struct http1_view *view)
 	asm volatile("%0 &= 7\n%1 &= 7" : "+r"(have), "+r"(missing));
 #endif
 	if (view->filled + missing > view->piece_end ||
-	    HTTP1_COPY(tls->header + have, missing, view->base + view->filled))
+	    HTTP1_COPY(view, tls->header + have, missing, view->base + view->filled))
 		goto lost;
 	view->filled += missing;
 	tls->n_header = have + missing;

@@ -30,6 +30,7 @@ struct {
 } views SEC(".maps");
 
 __u64 regs_on_stack;
+struct kernel_copies copies;
 
 static __always_inline void moved(struct sock *sk, int ret, __u32 how)
 {
@@ -42,7 +43,7 @@ static __always_inline void moved(struct sock *sk, int ret, __u32 how)
 	if (!state)
 		return;
 	state->calls++;
-	if (!http1_open_usual_call(view, ret, how, &regs_on_stack) ||
+	if (!http1_open_usual_call(view, (__u64)sk, ret, how, &regs_on_stack, &copies) ||
 	    (!view->piece_end && http1_next_piece(view)))
 		return;
 	http1_refill(view);

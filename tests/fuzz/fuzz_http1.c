@@ -4,7 +4,7 @@
  * what order, and where it ends must be the same. The first byte says whether these are responses, the next four how to
  * cut, the fifth what the responses answer.
  */
-#define HTTP1_COPY(destination, size, address)                                                     \
+#define HTTP1_COPY(view, destination, size, address)                                               \
 	copy_from(destination, size, (const void *)(uintptr_t)(address))
 #include <stdbool.h>
 #include <stddef.h>

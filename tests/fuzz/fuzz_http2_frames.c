@@ -4,7 +4,7 @@
  * was there, and all of each call is told. The first byte is for the direction and whether it was joined midway, the next
  * four say how to cut.
  */
-#define HTTP1_COPY(destination, size, address)                                                     \
+#define HTTP1_COPY(view, destination, size, address)                                               \
 	copy_from(destination, size, (const void *)(uintptr_t)(address))
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
  * result must be the same, and equal to what http-parser says of the same bytes.
  */
 #include <http_parser.h>
-#define HTTP1_COPY(destination, size, address)                                                     \
+#define HTTP1_COPY(view, destination, size, address)                                               \
 	copy_from(destination, size, (const void *)(uintptr_t)(address))
 #include <stdint.h>
 #include <string.h>

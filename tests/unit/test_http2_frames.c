@@ -5,7 +5,7 @@
  */
 #include <stdint.h>
 #include <string.h>
-#define HTTP1_COPY(destination, size, address)                                                     \
+#define HTTP1_COPY(view, destination, size, address)                                               \
 	copy_from(destination, size, (const void *)(uintptr_t)(address))
 
 /* As in the kernel: memory that is not there is an error. */

@@ -16,7 +16,7 @@ static int copy_from(void *destination, size_t size, uint64_t address)
 	memcpy(destination, (const void *)(uintptr_t)address, size);
 	return 0;
 }
-#define HTTP1_COPY(destination, size, address) copy_from(destination, size, address)
+#define HTTP1_COPY(view, destination, size, address) copy_from(destination, size, address)
 
 #include "bpf/lib/protocol_prefix.h"
 #include "bpf/lib/tls_records.h"
