@@ -41,8 +41,8 @@ struct probe *probe_new(const struct probe_desc *desc, const struct probe_enviro
 /* Leaves nothing in the kernel and no memory but the probe itself and its reason. */
 static void tear_down(struct probe *probe)
 {
-	ring_buffer__free(probe->ring);
-	probe->ring = NULL;
+	event_rings_free(probe->rings);
+	probe->rings = NULL;
 	for (size_t i = 0; i < probe->n_hooks; i++) {
 		bpf_link__destroy(probe->links[i]);
 		probe->links[i] = NULL;
@@ -213,19 +213,44 @@ void probe_lend(struct probe *probe, const struct probe *lender)
 	probe->lender = lender;
 }
 
-static int handle_event(void *context, void *data, size_t size)
+static void handle_event(void *context, const void *data, size_t size)
 {
 	struct probe *probe = context;
 
 	if (!probe->desc->on_event || probe->desc->on_event(probe, data, size))
 		probe->malformed_events++;
-	return 0; /* anything else would stop the ring */
+}
+
+/* NULL: it has none, or lives on another's. */
+static const struct bpf_map *own_map(const struct probe *probe, const char *name)
+{
+	const struct bpf_map *map = bpf_object__find_map_by_name(probe->object, name);
+
+	return map && !lent_map(probe, map) ? map : NULL;
+}
+
+static int prepare_rings(struct probe *probe)
+{
+	const struct bpf_map *single = own_map(probe, "events");
+	const struct bpf_map *several = own_map(probe, "event_rings");
+	int err = 0;
+
+	if (!single && !several)
+		return 0;
+	probe->rings = event_rings_new(handle_event, probe);
+	if (!probe->rings)
+		err = -errno;
+	if (!err && single)
+		err = event_rings_add(probe->rings, bpf_map__fd(single),
+				      bpf_map__max_entries(single));
+	if (!err && several)
+		err = event_rings_make(probe->rings, bpf_map__fd(several),
+				       bpf_map__max_entries(several), probe->ring_bytes);
+	return err ? fail(probe, err, "cannot map its event rings: %s", strerror(-err)) : 0;
 }
 
 static int prepare_maps(struct probe *probe)
 {
-	struct bpf_map *events = bpf_object__find_map_by_name(probe->object, "events");
-
 	if (bpf_object__find_map_by_name(probe->object, "probe_stats")) {
 		probe->stats = probe_rows(probe, "probe_stats");
 		if (!probe->stats)
@@ -238,13 +263,7 @@ static int prepare_maps(struct probe *probe)
 		for (unsigned cpu = 0; cpu < probe->environment->cpus; cpu++)
 			probe->lanes[cpu].weight = 1;
 	}
-	if (events && !lent_map(probe, events)) {
-		probe->ring = ring_buffer__new(bpf_map__fd(events), handle_event, probe, NULL);
-		if (!probe->ring)
-			return fail(probe, -errno, "cannot map its event ring: %s",
-				    strerror(errno));
-	}
-	return 0;
+	return prepare_rings(probe);
 }
 
 /*
@@ -440,13 +459,12 @@ void probe_forget_entity(struct probe *probe, uint32_t entity)
 
 void probe_drain(struct probe *probe)
 {
-	if (probe->ring)
-		ring_buffer__consume(probe->ring);
+	event_rings_drain(probe->rings);
 }
 
 int probe_ring_fd(struct probe *probe)
 {
-	return probe->ring ? ring_buffer__epoll_fd(probe->ring) : -1;
+	return event_rings_fd(probe->rings);
 }
 
 /* ---- looking ---- */
@@ -550,10 +568,20 @@ uint64_t probe_own_memory(const struct probe *probe)
 	return probe_is_running(probe) ? probe->table_bytes : 0;
 }
 
-void probe_each_map(struct probe *probe,
-		    void (*callback)(void *context, const char *map, const struct map_shape *shape,
-				     uint64_t bytes),
-		    void *context)
+/* What is in a map of the object, but is none itself. */
+static void each_ring(const struct probe *probe, map_callback *callback, void *context)
+{
+	size_t bytes;
+	int fd;
+
+	for (size_t i = 0; (fd = event_rings_made(probe->rings, i, &bytes)) >= 0; i++)
+		callback(context, "event_rings",
+			 &(const struct map_shape){ .type = BPF_MAP_TYPE_RINGBUF,
+						    .max_entries = (unsigned)bytes },
+			 map_bytes(fd));
+}
+
+void probe_each_map(struct probe *probe, map_callback *callback, void *context)
 {
 	struct bpf_map *map;
 
@@ -573,4 +601,5 @@ void probe_each_map(struct probe *probe,
 		if (bpf_map__fd(map) >= 0 && !borrowed)
 			callback(context, bpf_map__name(map), &shape, map_bytes(bpf_map__fd(map)));
 	}
+	each_ring(probe, callback, context);
 }

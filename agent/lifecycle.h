@@ -52,9 +52,9 @@ int probe_attach(struct probe *probe);
 
 int probe_collect(struct probe *probe, struct metric_writer *writer);
 void probe_forget_entity(struct probe *probe, uint32_t entity);
-/* Drains the ring, if it has one. */
+/* Drains its rings, if it has any. */
 void probe_drain(struct probe *probe);
-int probe_ring_fd(struct probe *probe); /* to wait for a half-full ring; -1: none */
+int probe_ring_fd(struct probe *probe); /* to wait until one is half full; -1: it has none */
 
 const struct probe_desc *probe_description(const struct probe *probe);
 enum probe_state probe_current_state(const struct probe *probe);
@@ -98,11 +98,10 @@ struct map_shape {
 	unsigned max_entries, key_size, value_size;
 	bool is_of_sockets; /* see struct probe_desc */
 };
-/* Calls back with the memory of each map, as the kernel accounts it. */
-void probe_each_map(struct probe *probe,
-		    void (*callback)(void *context, const char *map, const struct map_shape *shape,
-				     uint64_t bytes),
-		    void *context);
+typedef void map_callback(void *context, const char *map, const struct map_shape *shape,
+			  uint64_t bytes);
+/* Calls back with the memory of each map, as the kernel accounts it; of rings in a map, under its name. */
+void probe_each_map(struct probe *probe, map_callback *callback, void *context);
 /* Adds them. False when the probe does not count sockets: see probe_report_sockets(). */
 bool probe_sockets(const struct probe *probe, uint64_t *ret_sockets);
 uint64_t probe_own_memory(const struct probe *probe); /* see probe_report_memory() */

@@ -4,6 +4,7 @@
 #define LEADLINE_LIFECYCLE_INTERNAL_H
 
 #include <bpf/libbpf.h>
+#include "agent/event_rings.h"
 #include "agent/lifecycle.h"
 #include "bpf/lib/stats.h"
 
@@ -36,7 +37,8 @@ struct probe {
 	size_t n_hooks;
 	struct probe_mapping mappings[PROBE_MAX_MAPPINGS];
 	size_t n_mappings;
-	struct ring_buffer *ring;
+	struct event_rings *rings; /* NULL: the object has none of its own */
+	unsigned ring_bytes; /* of each in the map `event_rings` */
 	const struct probe_stats *stats; /* mapped; NULL: the object keeps none */
 	struct budget_lane *lanes; /* the same */
 

@@ -45,6 +45,7 @@ uint64_t memory_bound_map(const struct map_shape *shape, unsigned cpus)
 
 	switch (shape->type) {
 	case BPF_MAP_TYPE_ARRAY:
+	case BPF_MAP_TYPE_ARRAY_OF_MAPS: /* these count by themselves */
 		return page + round_up(MAP_HEAD + entries * value, page);
 	case BPF_MAP_TYPE_PERCPU_ARRAY:
 		return round_up(MAP_HEAD + entries * (8 + cpus * value), page);

@@ -205,6 +205,12 @@ int probe_map_size(struct probe *probe, const char *name, unsigned max_entries)
 	return map ? bpf_map__set_max_entries(map, max_entries) : -ENOENT;
 }
 
+int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes)
+{
+	probe->ring_bytes = bytes;
+	return probe_map_size(probe, "event_rings", n);
+}
+
 int probe_map_fd(struct probe *probe, const char *name)
 {
 	struct bpf_map *map = find_map(probe, name);

@@ -7,7 +7,12 @@
 #include "requests_ledger.bpf.h"
 #include "requests_stream.bpf.h"
 
-DEFINE_EVENT_RING();
+DEFINE_EVENT_RINGS();
+
+static __always_inline void *ring_of(const struct stream *stream)
+{
+	return event_ring(&event_rings, stream->ring);
+}
 
 /* An event under construction. Bytes: room for any offset and size that the verifier thinks of. */
 struct stream_scratch {
@@ -149,7 +154,7 @@ static __always_inline void fill_event(struct stream_event *event, struct stream
 	event->role = stream->role;
 }
 
-static __always_inline long send_event(struct stream_scratch *scratch)
+static __always_inline long send_event(const struct stream *stream, struct stream_scratch *scratch)
 {
 	__u64 size = (__u64)scratch->event.head_size + scratch->event.tail_size;
 
@@ -159,7 +164,7 @@ static __always_inline long send_event(struct stream_scratch *scratch)
 				 sizeof(scratch->account));
 		size += sizeof(scratch->account);
 	}
-	return event_output(&events, scratch, sizeof(struct stream_event) + size,
+	return event_output(ring_of(stream), scratch, sizeof(struct stream_event) + size,
 			    !(scratch->event.sequence & 7));
 }
 
@@ -181,7 +186,7 @@ __noinline int streams_send_before(struct stream *stream, struct work *work,
 	scratch->event.size = n;
 	scratch->event.head_size = n;
 	scratch->event.tail_size = 0;
-	send_event(scratch);
+	send_event(stream, scratch);
 	return 0;
 }
 
@@ -223,13 +228,13 @@ __noinline int streams_send_copy(struct stream *stream, struct work *work)
 	if (work->has_account)
 		scratch->event.flags |= STREAM_HAS_ACCOUNT;
 	if (stream->protocol == PREFIX_HTTP2)
-		return send_event(scratch) ? 1 : 0;
+		return send_event(stream, scratch) ? 1 : 0;
 	if (stream->calls < STARTTLS_CALLS) {
 		if (work->from_client && starts_tls(stream, scratch)) {
 			scratch->event.kind = STREAM_CLOSED; /* to its decoder */
 			scratch->event.size = 0;
 			scratch->event.head_size = scratch->event.tail_size = 0;
-			send_event(scratch);
+			send_event(stream, scratch);
 			stream->protocol = PREFIX_TLS;
 			stream->phase = STREAM_IDLE;
 			stream->began_ns = 0; /* nothing of TLS was asked yet */
@@ -237,7 +242,7 @@ __noinline int streams_send_copy(struct stream *stream, struct work *work)
 		}
 		stream->calls++;
 	}
-	return !stream->stopped && send_event(scratch) ? 1 : 0;
+	return !stream->stopped && send_event(stream, scratch) ? 1 : 0;
 }
 
 #endif

@@ -44,6 +44,12 @@ static __always_inline __u32 lane_of_this_cpu(void)
 	return settings.shared ? cpu & (settings.lanes - 1) : cpu;
 }
 
+/* Of `event_rings`. */
+static __always_inline __u32 ring_of_this_cpu(void)
+{
+	return bpf_get_smp_processor_id() & (settings.rings - 1);
+}
+
 /* Hooks that can be preempted by others define it before they include this file. */
 #ifndef HOOKS_ARE_PREEMPTIBLE
 #define HOOKS_ARE_PREEMPTIBLE false

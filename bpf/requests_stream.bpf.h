@@ -41,6 +41,7 @@ struct stream {
 	__u8 is_counted; /* something was asked on it */
 	__u16 absences; /* as of a connection; of datagrams only */
 	__u32 stops_seen; /* shared.stops, when that was looked for */
+	__u32 ring; /* that all its events go into, in their order */
 	struct tls_records tls;
 	struct http2_frames frames[2]; /* from the server, from the client */
 };
@@ -132,6 +133,7 @@ static __always_inline void stream_begin(struct stream *stream, __u32 found, boo
 	bool by_server = found & PREFIX_FROM_SERVER;
 
 	stream->id = __sync_fetch_and_add(&shared.streams, 1) + 1;
+	stream->ring = ring_of_this_cpu();
 	stream->protocol = found;
 	stream->role = by_server == is_send ? REQUESTS_SERVER : REQUESTS_CLIENT;
 }

@@ -94,7 +94,7 @@ __noinline int streams_take_unseen(struct stream *stream, struct work *work,
 			scratch->event.flags |= STREAM_HAS_ACCOUNT;
 		scratch->event.size = size;
 		scratch->event.head_size = scratch->event.tail_size = 0;
-		is_lost = send_event(scratch);
+		is_lost = send_event(stream, scratch);
 	}
 	count_part(stream, work, size, is_lost);
 	return 0;
@@ -239,7 +239,7 @@ __noinline int streams_over(struct stream *stream, struct connection *connection
 		return 0;
 	fill_event(&event, stream, connection->entity, bpf_ktime_get_ns(), false);
 	event.kind = STREAM_CLOSED;
-	event_output(&events, &event, sizeof(event), false);
+	event_output(ring_of(stream), &event, sizeof(event), false);
 	return 0;
 }
 

@@ -93,7 +93,7 @@ struct probe_desc {
 	/* loaded, not attached: mappings, and what hooks must find from the first on, as free rows */
 	int (*prepare)(struct probe *probe);
 	int (*start)(struct probe *probe); /* attached: first passes, mappings */
-	/* An event from the ring `events`. Must accept any bytes: -EBADMSG for what it does not know, counted. */
+	/* An event from the ring `events`, or one of `event_rings`. Must accept any bytes: -EBADMSG for what it does not know, counted. */
 	int (*on_event)(struct probe *probe, const void *data, size_t size);
 	int (*collect)(struct probe *probe, struct metric_writer *writer);
 	/*
@@ -194,6 +194,8 @@ void *probe_rows(struct probe *probe, const char *map);
 int probe_fill_free_rows(struct probe *probe, const char *map, unsigned rows);
 int probe_free_row(struct probe *probe, const char *map, uint32_t row); /* gives one back */
 int probe_map_size(struct probe *probe, const char *map, unsigned max_entries);
+/* In configure, how many rings `event_rings` (bpf/lib/emit.bpf.h) holds, of how many bytes each, a power of two. 0 or -errno. */
+int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes);
 int probe_map_update(struct probe *probe, const char *map, const void *key,
 		     const void *value); /* of a hash map; 0 or -errno */
 int probe_map_delete(struct probe *probe, const char *map,

@@ -238,7 +238,7 @@ static const struct option_desc options[] = {
 		.fallback = "2MiB",
 		.min = 16384,
 		.max = 64 << 20,
-		.help = "room for such copies on their way, rounded up to a power of two",
+		.help = "room for such copies on their way, rounded up to a power of two: up to 8 rings of 64 KiB or more, no more than there are CPUs, each for its share of the connections",
 	},
 	{
 		.key = "connections",

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "probes/probe.h"
 #include "probes/request_waits.h"
 #include "probes/requests_exchanges.h"
@@ -13,8 +14,9 @@
 #include "probes/requests_streams.h"
 #include "probes/slow_requests.h"
 
-#define DEFAULT_ROWS 256
-#define MIN_ROWS     (EXCHANGE_FIRST_ROW + 16)
+#define DEFAULT_ROWS   256
+#define MIN_RING_BYTES (64U << 10) /* several of the largest events in each half */
+#define MIN_ROWS       (EXCHANGE_FIRST_ROW + 16)
 
 struct requests_protocols {
 	struct probe *probe;
@@ -78,6 +80,32 @@ static uint32_t protocols_wanted(const char *text)
 	return mask;
 }
 
+/* ---- the rings ---- */
+
+struct ring_layout requests_rings_for(unsigned bytes, unsigned cpus, unsigned lanes)
+{
+	struct ring_layout rings = { .n = 1, .bytes = 1 };
+
+	while (rings.bytes < bytes)
+		rings.bytes *= 2;
+	while (2 * rings.n <= cpus && 2 * rings.n <= lanes && rings.bytes >= 2 * MIN_RING_BYTES) {
+		rings.n *= 2;
+		rings.bytes /= 2;
+	}
+	return rings;
+}
+
+/* Unused, the smallest there is. CPUs that are not there would only take room from the others. */
+static struct ring_layout rings_of(const struct requests_protocols *protocols)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (!protocols->copied && !protocols->slow)
+		return (struct ring_layout){ 1, 4096 };
+	return requests_rings_for((unsigned)probe_option_int(protocols->probe, "ring_bytes"),
+				  cpus > 0 ? (unsigned)cpus : 1, protocols->tables.lanes - 1);
+}
+
 /* ---- its life ---- */
 
 static uint64_t clock_ns(void)
@@ -129,6 +157,7 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 {
 	struct probe *probe = protocols->probe;
 	const struct exchange_tables *tables = &protocols->tables;
+	struct ring_layout rings;
 	int err;
 
 	settings->exchange_rows = tables->rows;
@@ -137,6 +166,8 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 	if (settings->capture_bytes)
 		settings->copied_protocols = settings->protocols & streams_decodable();
 	protocols->copied = settings->copied_protocols;
+	rings = rings_of(protocols);
+	settings->rings = rings.n;
 	err = probe_map_size(probe, "exchange_rows", tables->lanes * tables->rows);
 	if (!err)
 		err = probe_map_size(probe, "exchange_keys", tables->rows);
@@ -144,11 +175,8 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 		err = probe_map_size(probe, "row_of_exchange", tables->rows);
 	if (!err)
 		err = probe_map_size(probe, "free_exchange_rows", tables->rows);
-	if (!err) /* unused, the smallest there is */
-		err = probe_map_size(probe, "events",
-				     protocols->copied || protocols->slow
-					     ? (unsigned)probe_option_int(probe, "ring_bytes")
-					     : 4096);
+	if (!err)
+		err = probe_event_rings(probe, rings.n, rings.bytes);
 	return err;
 }
 

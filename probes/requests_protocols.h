@@ -21,6 +21,13 @@ struct slow_requests;
 #define REQUESTS_ALL_PROTOCOLS "http2 postgresql mysql redis dns tls"
 int requests_check_protocols(const char *text, char *error, size_t error_size);
 
+/* So many rings of so many bytes each, both a power of two. */
+struct ring_layout {
+	unsigned n, bytes;
+};
+/* With room for so many bytes in all of them together, for so many CPUs in so many lanes. */
+struct ring_layout requests_rings_for(unsigned bytes, unsigned cpus, unsigned lanes);
+
 /* slow: where slow calls go; NULL: nowhere. waits: tell who is waited for. Both outlive it. NULL: no memory. */
 struct requests_protocols *requests_protocols_new(struct probe *probe,
 						  const struct request_wait_tables *waits,

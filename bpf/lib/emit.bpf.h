@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Events to the user side, and the count of those that did not get there. One ring per probe object,
- * named `events`; its size is the probe option ring_bytes. No wakeup per event: the agent drains every
- * few milliseconds, and is woken early once the ring is half full.
+ * Events to the user side, and the count of those that did not get there. A probe object has one ring, named `events`, or
+ * where many CPUs have much to tell, several, in `event_rings`: what must stay in order goes into one of them. The probe option
+ * ring_bytes is their size, all together. No wakeup per event: the agent drains every few milliseconds, and is woken early once a
+ * ring is half full.
  */
 #ifndef LEADLINE_EMIT_BPF_H
 #define LEADLINE_EMIT_BPF_H
@@ -33,6 +34,27 @@ static __always_inline void count_loss(enum loss_reason reason)
 		__uint(max_entries, 256 * 1024);                                                   \
 	} events SEC(".maps")
 
+/* Of which kind `event_rings` are. */
+struct event_ring_map {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+
+/* How many, and of what size, is the user side's to say: probe_event_rings() in probes/probe.h. */
+#define DEFINE_EVENT_RINGS()                                                                       \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                          \
+		__uint(max_entries, 1);                                                            \
+		__type(key, __u32);                                                                \
+		__array(values, struct event_ring_map);                                            \
+	} event_rings SEC(".maps")
+
+/* One of `event_rings`; NULL: there are not so many. */
+static __always_inline void *event_ring(void *rings, __u32 index)
+{
+	return bpf_map_lookup_elem(rings, &index);
+}
+
 /* Zeroed room for an event of a fixed size, or NULL with the loss counted. */
 static __always_inline void *event_reserve(void *ring, __u32 size)
 {
@@ -60,18 +82,20 @@ static __always_inline void event_submit(void *ring, void *event)
 }
 
 /*
- * Copies an event of any size into the ring; 0, or less than that with the loss counted. looks: whether the ring is half full
- * by now is looked at, too, which need not be for each.
+ * Copies an event of any size into the ring; 0, or less than that with the loss counted. NULL is a ring without room. looks:
+ * whether the ring is half full by now is looked at, too, which need not be for each.
  */
 static __always_inline long event_output(void *ring, void *event, __u64 size, bool looks)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
-	long err;
+	long err = -1;
 
-	if (looks && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
-			     bpf_ringbuf_query(ring, BPF_RB_RING_SIZE))
+	if (ring && looks &&
+	    bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
+		    bpf_ringbuf_query(ring, BPF_RB_RING_SIZE))
 		flags = BPF_RB_FORCE_WAKEUP;
-	err = bpf_ringbuf_output(ring, event, size, flags);
+	if (ring)
+		err = bpf_ringbuf_output(ring, event, size, flags);
 	if (err)
 		count_loss(LOSS_RING_FULL);
 	return err;

@@ -149,6 +149,11 @@ int probe_map_size(struct probe *probe, const char *map, unsigned max_entries)
 	return 0;
 }
 
+int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes)
+{
+	return 0;
+}
+
 int probe_map_delete(struct probe *probe, const char *map, const void *key)
 {
 	return 0;

@@ -4,6 +4,7 @@
  * every byte and turn is known: exchanges are counted by their turns, once per side.
  */
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include "tests/harness/dialogue.h"
@@ -168,6 +169,107 @@ static void every_turn_is_an_exchange(void **state)
 static void every_turn_over_unix_sockets(void **state)
 {
 	every_turn((const int[]){ AF_UNIX, AF_UNIX });
+	(void)state;
+}
+
+/* ---- several rings ---- */
+
+#define CALLS	    307
+#define MAX_TALKERS 9
+
+/* The next CPU of those given, in turn. */
+static void move_on(const cpu_set_t *cpus, int turn)
+{
+	int left = turn % CPU_COUNT(cpus), cpu = 0;
+	cpu_set_t one;
+
+	while (!CPU_ISSET(cpu, cpus) || left--)
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	MUST(sched_setaffinity(0, sizeof(one), &one));
+}
+
+/* Both ends, with each turn on another CPU of those that it may run on. */
+static int talk_on_all_cpus(void *argument, void *shared)
+{
+	const struct line *ping = &talks[0].line;
+	int port, listener = listen_on_loopback(AF_INET, &port);
+	int client = connect_to_loopback(AF_INET, port);
+	int server = (int)MUST(accept(listener, NULL, NULL));
+	cpu_set_t cpus;
+
+	MUST(sched_getaffinity(0, sizeof(cpus), &cpus));
+	for (int i = 0; i < CALLS; i++) {
+		move_on(&cpus, i);
+		send_all(client, ping->request, ping->request_size);
+		receive_bytes(server, ping->request_size);
+		move_on(&cpus, i / 2);
+		send_all(server, ping->answer, ping->answer_size);
+		receive_bytes(client, ping->answer_size);
+	}
+	close(client);
+	close(server);
+	return 0;
+}
+
+static void expect_calls(const struct page *page, const char *metric, const char *comm)
+{
+	requests_expect(metric,
+			metric_histogram(page, metric, "comm", comm, "db_operation_name", "PING",
+					 "error_type", "", NULL)
+				.count,
+			CALLS);
+}
+
+/* Those on each CPU, and of a connection that is on all: nothing of them is lost, or comes before what went before. */
+static void calls_on_all_cpus_are_told(void **state)
+{
+	struct leadline *leadline = leadline_shared("requests");
+	struct workload *talkers[MAX_TALKERS];
+	cpu_set_t cpus;
+	struct page *page;
+	int n = 0;
+
+	MUST(sched_getaffinity(0, sizeof(cpus), &cpus));
+	talkers[n++] = workload_start("mover", -1, talk_on_all_cpus, NULL);
+	for (int cpu = 0; cpu < CPU_SETSIZE && n < MAX_TALKERS; cpu++)
+		if (CPU_ISSET(cpu, &cpus))
+			talkers[n++] = workload_start("stayer", cpu, talk_on_all_cpus, NULL);
+	for (int i = 0; i < n; i++)
+		workload_release(talkers[i]);
+	for (int i = 0; i < n; i++)
+		workload_finish(talkers[i], 60);
+	page = leadline_scrape(leadline);
+	for (int i = 0; i < n; i++) {
+		expect_calls(page, "leadline_db_server_operation_duration_seconds",
+			     talkers[i]->comm);
+		expect_calls(page, "db_client_operation_duration_seconds", talkers[i]->comm);
+	}
+	requests_expect_nothing_lost(page);
+	page_free(page);
+	(void)state;
+}
+
+static double bound_of_maps(struct leadline *leadline)
+{
+	struct page *page = leadline_scrape(leadline);
+	double bytes = metric_value(page, "leadline_memory_bound_bytes", "part", "maps", NULL);
+
+	page_free(page);
+	return bytes;
+}
+
+/* However many there are, they have as much as is asked for, and the agent knows. */
+static void rings_count_as_memory(void **state)
+{
+	struct leadline *leadline = leadline_start_only(
+		"requests", (const char *const[]){ "--probes.requests.ring_bytes=6MiB", NULL });
+	double more = bound_of_maps(leadline) - bound_of_maps(leadline_shared("requests"));
+	const double expected = (8 - 2) << 20;
+
+	if (!(more >= expected && more < 1.02 * expected))
+		test_fail("rings of 8 MiB count as %.0f bytes more than of 2 MiB", more);
 	(void)state;
 }
 
@@ -372,6 +474,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(every_turn_is_an_exchange),
 		HARNESS_TEST(every_turn_over_unix_sockets),
+		HARNESS_TEST(calls_on_all_cpus_are_told),
+		HARNESS_TEST(rings_count_as_memory),
 		HARNESS_TEST(a_full_ring_loses_only_detail),
 		HARNESS_TEST(what_cannot_be_told_apart_is_not_copied),
 		HARNESS_TEST(what_waits_for_an_answer_is_in_flight),

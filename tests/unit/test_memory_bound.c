@@ -24,6 +24,7 @@ static void maps_are_within(void **state)
 		{ MAP(HASH, 512, 32, 4), 512 * (48 + 32 + 8) + 512 * 16 },
 		{ MAP(QUEUE, 512, 0, 4), 513 * 4 },
 		{ MAP(RINGBUF, 65536, 0, 0), 65536 + 3 * 4096 },
+		{ MAP(ARRAY_OF_MAPS, 8, 4, 4), 312 + 8 * 8 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

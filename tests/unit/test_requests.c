@@ -7,6 +7,7 @@
 #include "bpf/lib/task.h"
 #include "probes/probe.h"
 #include "probes/requests.h"
+#include "probes/requests_protocols.h"
 #include "requests.skel.h"
 #include "tests/harness/collected.h"
 #include "tests/harness/harness.h"
@@ -287,6 +288,30 @@ static void coarse_slots_agree(void **state)
 	(void)state;
 }
 
+static void expect_rings(unsigned bytes, unsigned cpus, unsigned lanes, unsigned n,
+			 unsigned bytes_each)
+{
+	struct ring_layout rings = requests_rings_for(bytes, cpus, lanes);
+
+	assert_int_equal(rings.n, n);
+	assert_int_equal(rings.bytes, bytes_each);
+}
+
+static void rings_share_the_room(void **state)
+{
+	expect_rings(2 << 20, 1, 1, 1, 2 << 20);
+	expect_rings(2 << 20, 2, 2, 2, 1 << 20);
+	expect_rings(2 << 20, 6, 6, 4, 512 << 10);
+	expect_rings(2 << 20, 64, 8, 8, 256 << 10);
+	expect_rings(2 << 20, 2, 8, 2, 1 << 20); /* more CPUs may come than are there */
+	expect_rings(16 << 10, 64, 8, 1, 16 << 10);
+	expect_rings(64 << 10, 64, 8, 1, 64 << 10);
+	expect_rings(65 << 10, 64, 8, 2, 64 << 10);
+	expect_rings(300 << 10, 64, 8, 8, 64 << 10);
+	expect_rings(64 << 20, 1024, 8, 8, 8 << 20);
+	(void)state;
+}
+
 static void memory_is_bounded(void **state)
 {
 	assert_int_equal(requests_rows_for(0), 512);
@@ -331,6 +356,7 @@ int main(void)
 		cmocka_unit_test_teardown(forgetting_clears_an_entity, free_tables),
 		cmocka_unit_test(every_bound_is_exact),
 		cmocka_unit_test(coarse_slots_agree),
+		cmocka_unit_test(rings_share_the_room),
 		cmocka_unit_test(memory_is_bounded),
 		cmocka_unit_test(descriptor_and_object_agree),
 	};
