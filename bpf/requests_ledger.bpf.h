@@ -53,12 +53,13 @@ static __always_inline bool sched_sees_all(const struct task_struct *task,
 /* The current thread has read a request of this socket. `is_alone`: none before it is still without response. */
 static __always_inline void note_reading(__u64 socket, __u64 start_ns, bool is_alone)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct cpu_turn *turn = cpu_turn();
+	struct task_struct *task;
 	struct task_state *state;
 
 	if (!turn || !turn->began_ns)
 		return;
+	task = bpf_get_current_task_btf();
 	state = task_state_of(task);
 	if (!state)
 		return;

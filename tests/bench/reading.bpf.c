@@ -29,8 +29,8 @@ struct {
 	__type(value, struct http1_view);
 } views SEC(".maps");
 
-__u64 regs_on_stack;
-struct kernel_copies copies;
+static __u64 regs_on_stack;
+static struct kernel_copies copies;
 
 static __always_inline void moved(struct sock *sk, int ret, __u32 how)
 {
@@ -43,6 +43,10 @@ static __always_inline void moved(struct sock *sk, int ret, __u32 how)
 	if (!state)
 		return;
 	state->calls++;
+	if (!copies.is_looked_for) {
+		kernel_copies_find(&copies);
+		copies.base = copies.candidate;
+	}
 	if (!http1_open_usual_call(view, (__u64)sk, ret, how, &regs_on_stack, &copies) ||
 	    (!view->piece_end && http1_next_piece(view)))
 		return;
