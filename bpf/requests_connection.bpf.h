@@ -109,6 +109,7 @@ struct work {
 	/* of a call that is not HTTP/1's */
 	__u32 found; /* what it tells the connection to speak: prefix_classify() */
 	__u32 n_before; /* bytes of the calls before it that belong to it: `carried` of the request */
+	__u32 n_answered; /* bytes that end the HTTP/1 response which says so, at its beginning; 0: there was none */
 	__u32 entity;
 	__u32 from_client;
 	__u32 has_account; /* where the time went that it answers: in the scratch of its event */

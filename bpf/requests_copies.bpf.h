@@ -190,6 +190,39 @@ __noinline int streams_send_before(struct stream *stream, struct work *work,
 	return 0;
 }
 
+/* The stream goes on with the oldest pending request of the connection, which upgraded it. */
+__noinline int streams_begin_upgraded(struct stream *stream, struct work *work,
+				      struct connection *connection)
+{
+	struct stream_scratch *scratch = bpf_map_lookup_elem(&stream_scratches, &(__u32){ 0 });
+	struct upgraded_request *request;
+	__u64 pending;
+
+	if (!stream || !work || !connection || !scratch)
+		return 0;
+	request = (struct upgraded_request *)scratch->bytes;
+	pending = connection->pending[connection->head & (PENDING_MAX - 1)];
+	request->start_ns = pending >> 4;
+	request->method = pending & 15;
+	request->pad = 0;
+	request->request_bytes = http1_take_bytes(&connection->request);
+	request->response_bytes = http1_take_bytes(&connection->response);
+	request->answer_left = work->n_answered;
+	request->line_size = 0;
+	if (connection->has_line && connection->line_of == connection->head)
+		request->line_size = sizeof(request->line);
+	__builtin_memcpy(request->line, connection->line, sizeof(request->line));
+	connection->head = connection->tail = 0;
+	stream->frames[0].has_begun = 1;
+	stream->frames[0].left = work->n_answered;
+	fill_event(&scratch->event, stream, work->entity, work->now_ns, true);
+	scratch->event.kind = STREAM_UPGRADED;
+	scratch->event.size = 0;
+	scratch->event.head_size = scratch->event.tail_size = 0;
+	event_output(ring_of(stream), scratch, sizeof(scratch->event) + sizeof(*request), true);
+	return 0;
+}
+
 /* A client that has asked to go on in TLS begins with its ClientHello; it does so early, or never. */
 #define STARTTLS_CALLS 8
 

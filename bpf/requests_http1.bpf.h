@@ -283,6 +283,37 @@ __noinline int requests_framing_lost(struct connection *connection, struct work 
 	return 0;
 }
 
+/*
+ * Whether the response that has just ended makes the connection one of HTTP/2. The request that asked for it is stream 1 there (RFC 7540,
+ * 3.2), and what that is answered only the decoder can tell: it is not recorded here, but handed over with the stream's first event, and
+ * exact as long as no event is lost, like all of HTTP/2. It must weigh what decoded calls do.
+ */
+__noinline int requests_become_http2(struct connection *connection, struct work *work)
+{
+	if (!connection || !work || connection->response.status != 101 ||
+	    connection->head == connection->tail || connection->request.phase != HTTP1_START ||
+	    !(settings.copied_protocols >> PREFIX_HTTP2 & 1) ||
+	    connection->weight != window_weight() || !http1_upgrades_to_http2(&work->view))
+		return 0;
+	work->found = PREFIX_HTTP2 | PREFIX_FROM_SERVER;
+	work->n_before = 0;
+	work->n_answered = work->view.filled - (work->view.end - work->view.at);
+	connection->midway = 0;
+	connection->role = ROLE_STREAM;
+	return 1;
+}
+
+/* What follows the response that has just ended is no longer HTTP/1. */
+static __always_inline void tunnel_begins(struct connection *connection, struct work *work)
+{
+	if (requests_become_http2(connection, work))
+		return;
+	response_ended(connection, work);
+	ignore(connection);
+	connection->role = ROLE_UNDECIDED; /* as if new: it may be HTTP/2 now */
+	connection->attempts_left = ATTEMPTS_NEW;
+}
+
 /* Returns 1 when the rest of the call's data is not to be looked at. */
 static __always_inline int met(struct connection *connection, struct work *work, __u32 events)
 {
@@ -302,13 +333,11 @@ static __always_inline int met(struct connection *connection, struct work *work,
 	if (events & HTTP1_INTERIM)
 		connection->response_started = 0;
 	if (events & (HTTP1_ENDED | HTTP1_TUNNEL)) {
-		response_ended(connection, work);
 		if (events & HTTP1_TUNNEL) {
-			ignore(connection);
-			connection->role = ROLE_UNDECIDED; /* as if new: it may be HTTP/2 now */
-			connection->attempts_left = ATTEMPTS_NEW;
+			tunnel_begins(connection, work);
 			return 1;
 		}
+		response_ended(connection, work);
 		expect_response(connection);
 	}
 	return 0;

@@ -120,6 +120,7 @@ static __always_inline bool find_protocol(struct connection *connection, struct 
 		return false;
 	work->found = found;
 	work->n_before = n_before;
+	work->n_answered = 0;
 	if (n_before)
 		__builtin_memcpy(connection->request.carried, work->view.window, HTTP1_CARRY);
 	connection->request.n_carried = 0;

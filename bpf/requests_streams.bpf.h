@@ -177,6 +177,8 @@ __noinline int streams_take_call(struct stream *stream, struct connection *conne
 		tell_new(stream, work);
 		if (work->n_before)
 			streams_send_before(stream, work, connection);
+		if (work->n_answered)
+			streams_begin_upgraded(stream, work, connection);
 	}
 	open_call(work, size, how);
 	take(stream, work);

@@ -98,6 +98,22 @@ struct slow_request {
 _Static_assert(sizeof(struct slow_request) % 8 == 0, "no padding at the end");
 
 /*
+ * Follows a struct stream_event of kind STREAM_UPGRADED, whose size is 0: the HTTP/1 request that upgraded the connection, as far as it
+ * has gone.
+ */
+struct upgraded_request {
+	__u64 start_ns;
+	__u64 request_bytes; /* heads included */
+	__u64 response_bytes; /* of the response that upgrades */
+	__u32 answer_left; /* bytes of that one which the server's next call begins with */
+	__u8 method; /* enum http1_method */
+	__u8 pad;
+	__u16 line_size; /* 0: not known */
+	__u8 line[SLOW_REQUEST_LINE]; /* as above */
+};
+_Static_assert(sizeof(struct upgraded_request) == 32 + SLOW_REQUEST_LINE, "no padding");
+
+/*
  * Follows the bytes of a struct stream_event with the flag STREAM_HAS_ACCOUNT: an answer of a server whose thread knows
  * where the time of the exchange went, up to the event's ns.
  */

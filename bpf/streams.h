@@ -52,6 +52,8 @@ enum stream_event_kind {
 	STREAM_SLOW_REQUEST, /* of HTTP/1: see slow_requests.h */
 	/* A struct request_path follows: before a connection's first data, for its addresses, and before data that ends a slow exchange. */
 	STREAM_PATH,
+	/* A struct upgraded_request follows: before all other data, the client's first event. */
+	STREAM_UPGRADED,
 	STREAM_EVENT_KINDS,
 };
 

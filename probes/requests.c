@@ -397,12 +397,17 @@ static const char *error_type(const struct requests_key *key, const char *status
 	return key->status >= (key->role == REQUESTS_SERVER ? 500 : 400) ? status : "";
 }
 
+const char *requests_method(unsigned method)
+{
+	return method_names[method < HTTP1_METHODS ? method : HTTP1_METHOD_OTHER];
+}
+
 void requests_labels(const struct requests_key *key, char status[8], const char *labels[])
 {
 	status[0] = '\0';
 	if (key->status)
 		snprintf(status, 8, "%u", key->status);
-	labels[0] = key->method < HTTP1_METHODS ? method_names[key->method] : "_OTHER";
+	labels[0] = requests_method(key->method);
 	labels[1] = status;
 	labels[2] = error_type(key, status);
 	labels[3] = key->is_encrypted ? "https" : "http";

@@ -23,6 +23,9 @@ struct requests_tables { /* memory shared with the kernel side */
 
 #define REQUESTS_LABELS 6 /* of the histograms of HTTP */
 
+/* enum http1_method, as a label. */
+const char *requests_method(unsigned method);
+
 /* The labels of a key in requests_duration_metrics; the status is written to the place given. */
 void requests_labels(const struct requests_key *key, char status[8], const char *labels[]);
 

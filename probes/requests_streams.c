@@ -6,6 +6,8 @@
 #include <string.h>
 #include <utlist.h>
 #include "agent/hash.h"
+#include "probes/protocols/path_template.h"
+#include "probes/requests.h"
 #include "probes/requests_streams.h"
 #include "probes/slow_requests.h"
 #include "bpf/slow_requests.h"
@@ -326,7 +328,20 @@ static size_t size_behind(const struct stream_event *event)
 {
 	if (event->kind == STREAM_PATH)
 		return sizeof(struct request_path);
+	if (event->kind == STREAM_UPGRADED)
+		return sizeof(struct upgraded_request);
 	return event->flags & STREAM_HAS_ACCOUNT ? sizeof(struct stream_account) : 0;
+}
+
+/* Of a protocol that connections are upgraded to, and before all else on this one. */
+static bool is_upgrade(const struct streams *streams, const struct stream_event *event)
+{
+	const struct upgraded_request *request = (const void *)(event + 1);
+
+	return streams->protocols[event->protocol]->upgraded && !event->size &&
+	       event->flags & STREAM_BEGINS && event->flags & STREAM_FROM_CLIENT &&
+	       !(event->flags & (STREAM_MIDWAY | STREAM_IN_PIECES)) && !event->sequence &&
+	       request->line_size <= sizeof(request->line);
 }
 
 static bool is_sound(const struct streams *streams, const struct stream_event *event, size_t size)
@@ -338,11 +353,13 @@ static bool is_sound(const struct streams *streams, const struct stream_event *e
 	if (event->flags & STREAM_HAS_ACCOUNT &&
 	    (event->kind != STREAM_DATA || event->role != REQUESTS_SERVER))
 		return false;
-	return (event->kind <= STREAM_CLOSED || event->kind == STREAM_PATH) &&
+	return (event->kind <= STREAM_CLOSED || event->kind == STREAM_PATH ||
+		event->kind == STREAM_UPGRADED) &&
 	       event->role < REQUESTS_ROLES && event->entity < streams->max_entities &&
 	       event->protocol < PREFIX_PROTOCOLS && streams->protocols[event->protocol] &&
 	       size == sizeof(*event) + copied + size_behind(event) &&
-	       (event->flags & STREAM_IN_PIECES ? are_pieces(event) : copied <= event->size);
+	       (event->flags & STREAM_IN_PIECES ? are_pieces(event) : copied <= event->size) &&
+	       (event->kind != STREAM_UPGRADED || is_upgrade(streams, event));
 }
 
 /* Events that should have come before this one have not, nor will. */
@@ -423,10 +440,48 @@ static void look_for_stop(struct connection *connection)
 								   : STREAM_STOP_MALFORMED);
 }
 
+/* An event that has its place in the sequence. */
+static void take_turn(struct connection *connection, const struct stream_event *event)
+{
+	struct connection **list = heard_list(connection);
+
+	connection->has_ledger = event->flags & STREAM_HAS_LEDGER;
+	connection->entity = event->entity;
+	connection->pid = event->pid;
+	connection->tid = event->tid;
+	connection->last_ns = event->ns;
+	DL_DELETE(*list, connection);
+	DL_APPEND(*list, connection);
+	find_gap(connection, event, event->flags & STREAM_FROM_CLIENT);
+}
+
+static int take_upgrade(struct connection *connection, const struct stream_event *event)
+{
+	const struct upgraded_request *request = (const void *)(event + 1);
+	struct path_target target;
+	char route[PATH_TEMPLATE_SIZE];
+
+	if (connection->is_known[0] || connection->is_known[1] || connection->begun_midway)
+		return -EBADMSG;
+	take_turn(connection, event);
+	target = path_target_of_line((const char *)request->line, request->line_size);
+	path_template_of(&target, route);
+	connection->protocol->upgraded(
+		connection->decoder,
+		&(struct protocol_upgrade){
+			.start_ns = request->start_ns < event->ns ? request->start_ns : event->ns,
+			.request_bytes = request->request_bytes,
+			.response_bytes = request->response_bytes,
+			.answer_left = request->answer_left,
+			.operation = requests_method(request->method),
+			.target = route,
+		},
+		connection->calls);
+	return 0;
+}
+
 static void take_data(struct connection *connection, const struct stream_event *event)
 {
-	bool from_client = event->flags & STREAM_FROM_CLIENT;
-	struct connection **list = heard_list(connection);
 	struct stream_account account;
 
 	if (event->flags & STREAM_HAS_ACCOUNT) {
@@ -435,14 +490,7 @@ static void take_data(struct connection *connection, const struct stream_event *
 		connection->account = &account;
 		connection->account_ns = event->ns;
 	}
-	connection->has_ledger = event->flags & STREAM_HAS_LEDGER;
-	connection->entity = event->entity;
-	connection->pid = event->pid;
-	connection->tid = event->tid;
-	connection->last_ns = event->ns;
-	DL_DELETE(*list, connection);
-	DL_APPEND(*list, connection);
-	find_gap(connection, event, from_client);
+	take_turn(connection, event);
 	if (event->flags & STREAM_IN_PIECES)
 		feed_pieces(connection, event);
 	else
@@ -479,6 +527,8 @@ int streams_take_event(struct streams *streams, const void *data, size_t size)
 		streams->counts.no_memory++;
 		return 0;
 	}
+	if (event->kind == STREAM_UPGRADED)
+		return take_upgrade(connection, event);
 	if (event->kind == STREAM_PATH)
 		take_path(connection, event);
 	else

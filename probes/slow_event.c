@@ -108,17 +108,16 @@ void slow_event_read_path(struct slow_event *event, const struct request_path *p
 	facts->connect_ns = path->connect_ns;
 }
 
-/* Between the first blank and the second, which begins the version. */
 static void read_target(struct slow_event *event, const struct slow_request *request)
 {
-	const uint8_t *end = request->line + request->line_size;
-	const uint8_t *c = memchr(request->line, ' ', request->line_size);
-	size_t size = 0;
+	const struct path_target target =
+		path_target_of_line((const char *)request->line, request->line_size);
 
-	for (c = c ? c + 1 : end; c < end && *c && *c != ' ' && *c != '\r' && *c != '\n'; c++)
-		event->target[size++] = *c > ' ' && *c < 0x7f ? (char)*c : '?';
-	event->target[size] = '\0';
-	event->target_is_cut = request->line_size && c == end;
+	for (size_t i = 0; i < target.size; i++)
+		event->target[i] =
+			target.text[i] > ' ' && target.text[i] < 0x7f ? target.text[i] : '?';
+	event->target[target.size] = '\0';
+	event->target_is_cut = target.is_cut;
 }
 
 int slow_event_read(struct slow_event *event, const void *data, size_t size, unsigned max_entities,
@@ -241,29 +240,15 @@ static struct path_table *table_of(struct slow_paths *paths, const struct reques
 	return NULL;
 }
 
-/* Of a path that was cut the last segment is not known. */
-static size_t whole_segments(const struct slow_event *event)
-{
-	size_t size = strlen(event->target);
-
-	if (!event->target_is_cut || memchr(event->target, '?', size))
-		return size;
-	while (size > 1 && event->target[size - 1] != '/')
-		size--;
-	return size;
-}
-
 void slow_event_name_route(struct slow_event *event, struct slow_paths *paths)
 {
 	struct path_table *table = table_of(paths, &event->key);
+	const struct path_target target = { event->target, strlen(event->target),
+					    event->target_is_cut };
 	char template[PATH_TEMPLATE_SIZE];
-	size_t size = whole_segments(event);
 
 	if (!table)
 		return;
-	path_template(event->target, size, template);
-	if (size < strlen(event->target) &&
-	    strlen(template) + sizeof("/{rest}") <= sizeof(template))
-		strcat(template, "/{rest}");
+	path_template_of(&target, template);
 	path_table_find(table, template, event->key.status != 404, event->route);
 }

@@ -652,6 +652,39 @@ http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *vi
 }
 
 /*
+ * Whether the head that has just ended says that the connection goes on in HTTP/2 (RFC 7540, 3.2): "Upgrade: h2c". False, too, where
+ * the field was in a call, or a piece of memory, before the last one.
+ */
+http1_outline int http1_upgrades_to_http2(struct http1_view *view)
+{
+	const __u64 mask = 0x2020202020202000ULL,
+		    name = HTTP1_WORD('\n', 'u', 'p', 'g', 'r', 'a', 'd', 'e'),
+		    h2c = HTTP1_WORD('h', '2', 'c', 0, 0, 0, 0, 0);
+	__u64 value;
+	__u8 after;
+
+#ifdef __bpf__
+	if (!view)
+		return 0;
+#endif
+	view->cursor = 0;
+	/* the last one: there may be other heads before */
+	for (__u32 at = 0; at < HTTP1_WINDOW && at + 9 < view->at; at++) {
+		if ((http1_word(view, at) | mask) == name && http1_byte(view, at + 8) == ':') {
+			view->cursor = at + 9;
+			http1_forget();
+		}
+	}
+	if (!view->cursor)
+		return 0;
+	http1_skip_blanks(view);
+	value = http1_word(view, view->cursor) | 0x200020;
+	after = value >> 24;
+	return (value & 0xffffff) == h2c &&
+	       (after == '\r' || after == '\n' || after == ' ' || after == '\t' || after == ',');
+}
+
+/*
  * A bounded piece of work, enough for a usual message. Returns a set of events; step on until it has
  * HTTP1_CALL_OVER: the view is used up then.
  */

@@ -7,8 +7,7 @@
  * After bytes are lost, and when joined midway, a direction waits for a piece of which the frames follow each other up to its
  * end, or for the end of one. What header blocks refer to is unknown then (http2_hpack.h), ends of streams are not.
  *
- * Also read: the request and the 101 with which a connection is upgraded from HTTP/1 (RFC 7540, 3.2); the request is
- * stream 1.
+ * The request with which a connection was upgraded from HTTP/1 (RFC 7540, 3.2) is stream 1.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -246,8 +245,6 @@ static bool step(struct http2_connection *connection, struct http2_direction *di
 	switch (direction->phase) {
 	case HTTP2_STARTING:
 		return http2_step_start(connection, direction);
-	case HTTP2_HTTP1_HEAD:
-		return http2_step_line(connection, direction, false);
 	case HTTP2_SEARCHING:
 		return http2_step_search(connection, direction);
 	case HTTP2_AT_FRAME:
@@ -294,6 +291,18 @@ static void http2_gap(void *context, bool from_client, struct protocol_calls *ca
 	http2_lose(connection, direction);
 }
 
+static void http2_upgraded(void *context, const struct protocol_upgrade *upgrade,
+			   struct protocol_calls *calls)
+{
+	struct http2_connection *connection = context;
+
+	connection->streams.calls = calls;
+	http2_streams_upgraded(&connection->streams, upgrade);
+	connection->server.phase = HTTP2_IN_REST;
+	connection->server.frame.type = HTTP2_TYPES;
+	connection->server.stream.skip = upgrade->answer_left;
+}
+
 const struct protocol protocol_http2 = {
 	.name = "http2",
 	.family = PROTOCOL_HTTP,
@@ -301,6 +310,7 @@ const struct protocol protocol_http2 = {
 	.close = http2_close,
 	.feed = http2_feed,
 	.gap = http2_gap,
+	.upgraded = http2_upgraded,
 };
 
 /* What calls of the above become. */
@@ -311,4 +321,5 @@ const struct protocol protocol_grpc = {
 	.close = http2_close,
 	.feed = http2_feed,
 	.gap = http2_gap,
+	.upgraded = http2_upgraded,
 };

@@ -11,8 +11,7 @@
 #include "probes/protocols/stream.h"
 
 enum http2_phase {
-	HTTP2_STARTING, /* with the preface, or HTTP/1 */
-	HTTP2_HTTP1_HEAD, /* lines of the request or the response that upgrades */
+	HTTP2_STARTING, /* the client with the preface */
 	HTTP2_SEARCHING, /* for a frame */
 	HTTP2_AT_FRAME,
 	HTTP2_AT_PREFIX, /* fields before a header block; those of frames that are read */
@@ -42,16 +41,12 @@ struct http2_connection {
 	struct http2_direction client, server;
 	struct http2_streams streams;
 	struct http2_memory memory;
-	bool is_upgraded;
 };
 
 /*
  * Steps, as long as they return true; false: with the next piece, or not at all. They read on at the position and choose the phase.
  */
 bool http2_step_start(struct http2_connection *connection, struct http2_direction *direction);
-/* A line of the head of what upgrades. */
-bool http2_step_line(struct http2_connection *connection, struct http2_direction *direction,
-		     bool is_first);
 bool http2_step_search(struct http2_connection *connection, struct http2_direction *direction);
 /* A frame's header lies where nothing was copied. */
 bool http2_lose_in_hole(struct http2_connection *connection, struct http2_direction *direction);

@@ -284,6 +284,18 @@ void http2_streams_request(struct http2_streams *streams, uint32_t id,
 		catch_up(streams, stream);
 }
 
+void http2_streams_upgraded(struct http2_streams *streams, const struct protocol_upgrade *upgrade)
+{
+	struct http2_block block;
+
+	http2_block_start(&block);
+	block.has_method = true;
+	snprintf(block.method, sizeof(block.method), "%s", upgrade->operation);
+	snprintf(block.route, sizeof(block.route), "%s", upgrade->target);
+	http2_streams_request(streams, 1, &block, upgrade->start_ns, upgrade->request_bytes);
+	count(streams, 1, false, upgrade->response_bytes);
+}
+
 /* ---- responses ---- */
 
 /* That a call is gRPC may show late, when the request's fields could not be told. */

@@ -36,6 +36,8 @@ bool http2_streams_has(const struct http2_streams *streams, uint32_t id);
 void http2_streams_data(struct http2_streams *streams, uint32_t id, bool from_client,
 			uint64_t bytes);
 
+/* The request that upgraded the connection: stream 1. */
+void http2_streams_upgraded(struct http2_streams *streams, const struct protocol_upgrade *upgrade);
 /* Header blocks, with the time of their first byte and their size with frames. */
 void http2_streams_request(struct http2_streams *streams, uint32_t id,
 			   const struct http2_block *block, uint64_t start_ns, uint64_t bytes);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Where HTTP/2 frames begin: after the preface or an upgrade from HTTP/1 at the beginning of a connection, and where bytes look like nothing else
+ * Where HTTP/2 frames begin: after the preface at the beginning of a connection, and where bytes look like nothing else
  * when it was joined midway or bytes were lost. Loop thread only.
  */
 #include <errno.h>
 #include <string.h>
 #include "probes/protocols/http2_connection.h"
-#include "probes/protocols/path_template.h"
 
 /* Frames that are followed to tell whether bytes are frames. */
 #define MAX_CHAIN 16
@@ -129,55 +128,6 @@ bool http2_step_search(struct http2_connection *connection, struct http2_directi
 
 /* ---- the beginning ---- */
 
-/* "GET /path HTTP/1.1": stream 1. */
-static bool upgrade_request(struct http2_connection *connection, uint64_t ns, const char *line,
-			    size_t size)
-{
-	const char *space = memchr(line, ' ', size), *target = space ? space + 1 : NULL;
-	const char *version = target ? memmem(target, size - (size_t)(target - line), " HTTP/1.1",
-					      strlen(" HTTP/1.1"))
-				     : NULL;
-	struct http2_block block;
-
-	if (!version)
-		return false;
-	http2_block_start(&block);
-	block.has_method = true;
-	strcpy(block.method, http2_method(line, (size_t)(space - line)));
-	path_template(target, (size_t)(version - target), block.route);
-	http2_streams_request(&connection->streams, 1, &block, ns, 0);
-	connection->is_upgraded = true;
-	return true;
-}
-
-bool http2_step_line(struct http2_connection *connection, struct http2_direction *direction,
-		     bool is_first)
-{
-	uint64_t ns = protocol_stream_ns(&direction->stream);
-	const uint8_t *line;
-	size_t size;
-	int err = protocol_stream_peek_line(&direction->stream, PROTOCOL_STREAM_MAX, &line, &size);
-
-	if (err == -EAGAIN)
-		return false;
-	if (err == -ENODATA)
-		return http2_lose_in_hole(connection, direction);
-	if (err)
-		return stop(connection);
-	if (is_first && direction->from_client &&
-	    (connection->is_upgraded || !upgrade_request(connection, ns, (const char *)line, size)))
-		return stop(connection);
-	if (is_first && !direction->from_client &&
-	    (size < 13 || memcmp(line, "HTTP/1.1 101", 12) != 0))
-		return stop(connection); /* the server goes on with HTTP/1 */
-	if (size == 1 || (size == 2 && line[0] == '\r'))
-		direction->phase = direction->from_client ? HTTP2_STARTING : HTTP2_AT_FRAME;
-	else
-		direction->phase = HTTP2_HTTP1_HEAD;
-	protocol_stream_skip(&direction->stream, size);
-	return true;
-}
-
 bool http2_step_start(struct http2_connection *connection, struct http2_direction *direction)
 {
 	size_t wanted = direction->from_client ? HTTP2_PREFACE_SIZE : HTTP2_HEADER_SIZE;
@@ -188,14 +138,11 @@ bool http2_step_start(struct http2_connection *connection, struct http2_directio
 		return false;
 	if (err)
 		return http2_lose_in_hole(connection, direction);
-	if (!direction->from_client && memcmp(bytes, "HTTP/", 5) != 0) {
-		direction->phase = HTTP2_AT_FRAME;
-		return true;
-	}
-	if (direction->from_client && !memcmp(bytes, HTTP2_PREFACE, HTTP2_PREFACE_SIZE)) {
+	if (direction->from_client ? memcmp(bytes, HTTP2_PREFACE, HTTP2_PREFACE_SIZE) != 0
+				   : !memcmp(bytes, "HTTP/", 5))
+		return stop(connection); /* the server may know HTTP/1 only */
+	if (direction->from_client)
 		protocol_stream_skip(&direction->stream, HTTP2_PREFACE_SIZE);
-		direction->phase = HTTP2_AT_FRAME;
-		return true;
-	}
-	return http2_step_line(connection, direction, true);
+	direction->phase = HTTP2_AT_FRAME;
+	return true;
 }

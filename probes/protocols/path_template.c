@@ -315,3 +315,25 @@ void path_template(const char *target, size_t size, char ret_template[PATH_TEMPL
 		output.text[output.size++] = '/';
 	output.text[output.size] = '\0';
 }
+
+struct path_target path_target_of_line(const char *line, size_t size)
+{
+	const char *end = line + size, *start = memchr(line, ' ', size), *c;
+
+	start = start ? start + 1 : end;
+	for (c = start; c < end && *c && *c != ' ' && *c != '\r' && *c != '\n';)
+		c++;
+	return (struct path_target){ start, (size_t)(c - start), size && c == end };
+}
+
+void path_template_of(const struct path_target *target, char ret_template[PATH_TEMPLATE_SIZE])
+{
+	size_t size = target->size;
+
+	if (target->is_cut && !memchr(target->text, '?', size))
+		while (size > 1 && target->text[size - 1] != '/')
+			size--;
+	path_template(target->text, size, ret_template);
+	if (size < target->size && strlen(ret_template) + sizeof("/{rest}") <= PATH_TEMPLATE_SIZE)
+		strcat(ret_template, "/{rest}");
+}

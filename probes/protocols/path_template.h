@@ -21,6 +21,17 @@
  */
 void path_template(const char *target, size_t size, char ret_template[PATH_TEMPLATE_SIZE]);
 
+/* A request's target, or the beginning of it. */
+struct path_target {
+	const char *text;
+	size_t size;
+	bool is_cut;
+};
+/* The one in a request line of which so many bytes are there, and perhaps some that follow it. */
+struct path_target path_target_of_line(const char *line, size_t size);
+/* As path_template(); of a path that was cut the last segment is not known, and is "/{rest}". */
+void path_template_of(const struct path_target *target, char ret_template[PATH_TEMPLATE_SIZE]);
+
 /* The templates of one service. */
 struct path_table;
 

@@ -103,6 +103,14 @@ enum protocol_family {
 	PROTOCOL_NAMES, /* dns_lookup_duration_seconds; operation: type asked for; status: response code */
 };
 
+/* With what a connection begins that was upgraded from another protocol: a call there, which is to be answered in this one. */
+struct protocol_upgrade {
+	uint64_t start_ns;
+	uint64_t request_bytes, response_bytes; /* that it had there */
+	uint32_t answer_left; /* bytes of the other protocol which the server's pieces begin with */
+	const char *operation, *target; /* as of protocol_name() */
+};
+
 struct protocol {
 	/* label value: "postgresql", as OpenTelemetry's db.system.name where there is one */
 	const char *name;
@@ -121,6 +129,9 @@ struct protocol {
 		     struct protocol_calls *calls);
 	/* Pieces of this direction were lost, it is not known how many. */
 	void (*gap)(void *connection, bool from_client, struct protocol_calls *calls);
+	/* Before all pieces of a connection that is seen from its first byte. NULL: no connection is upgraded to this protocol. */
+	void (*upgraded)(void *connection, const struct protocol_upgrade *upgrade,
+			 struct protocol_calls *calls);
 };
 
 /* All protocols, from protocols.def. */

@@ -121,6 +121,29 @@ static void tell_path(struct streams *streams, const struct stream_event *data)
 	free(told);
 }
 
+/* Before the data, and made of it. */
+static void upgrade(struct streams *streams, const struct stream_event *data)
+{
+	struct {
+		struct stream_event event;
+		struct upgraded_request request;
+	} *upgraded = calloc(1, sizeof(*upgraded));
+
+	if (!upgraded)
+		abort();
+	upgraded->event = *data;
+	upgraded->event.kind = STREAM_UPGRADED;
+	upgraded->event.size = upgraded->event.head_size = upgraded->event.tail_size = 0;
+	memcpy(&upgraded->request, data + 1,
+	       data->head_size < sizeof(upgraded->request) ? data->head_size
+							   : sizeof(upgraded->request));
+	upgraded->request.start_ns %= 2 * STEP_NS;
+	upgraded->request.answer_left %= 256;
+	upgraded->request.line_size %= SLOW_REQUEST_LINE + 2;
+	streams_take_event(streams, upgraded, sizeof(*upgraded));
+	free(upgraded);
+}
+
 /* Returns how many bytes of the input it has used. */
 static size_t take_one(struct streams *streams, const uint8_t *data, size_t size, uint64_t round,
 		       uint32_t sequences[8][2], uint64_t *moved)
@@ -156,6 +179,11 @@ static size_t take_one(struct streams *streams, const uint8_t *data, size_t size
 		event->flags |= STREAM_IN_PIECES; /* which they are not, most likely */
 	if (what == 6)
 		tell_path(streams, event);
+	if (what == 7) {
+		upgrade(streams, event);
+		event->sequence = sequences[connection][from_client]++;
+		event->flags &= (uint8_t)~STREAM_BEGINS;
+	}
 	*moved += event->size;
 	if ((what == 4 || what == 5) && event->role == REQUESTS_SERVER)
 		event = account_for(event, what == 4, data[2]);

@@ -27,7 +27,8 @@
 #define OTHERS	    16384 /* what threads of libFuzzer may allocate meanwhile */
 #define CALL_MEMORY 512 /* that one in flight may take, its part of the table included */
 
-enum { FLAG_MIDWAY = 1, FLAG_GAPS = 2 };
+enum { FLAG_MIDWAY = 1, FLAG_GAPS = 2, FLAG_UPGRADED = 4 };
+#define UPGRADE_ANSWER 71 /* bytes of what the server says first */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -74,8 +75,18 @@ static void note(void *context, const struct protocol_call *call)
 					  (unsigned long long)call->response_bytes);
 }
 
-static void run_begin(struct run *run, bool midway)
+static void run_begin(struct run *run, uint8_t flags)
 {
+	static const struct protocol_upgrade upgrade = {
+		.start_ns = 1,
+		.request_bytes = 180,
+		.response_bytes = UPGRADE_ANSWER,
+		.answer_left = UPGRADE_ANSWER,
+		.operation = "GET",
+		.target = "/users/{id}",
+	};
+	bool midway = flags & FLAG_MIDWAY;
+
 	run->memory = __sanitizer_get_current_allocated_bytes();
 	run->ns = 1;
 	run->n_ended = 0;
@@ -84,6 +95,8 @@ static void run_begin(struct run *run, bool midway)
 	run->calls = protocol_calls_new(note, run, NULL);
 	run->connection = PROTOCOL_UNDER_TEST.open(midway);
 	CHECK(run->calls && run->connection);
+	if (flags & FLAG_UPGRADED && !midway && PROTOCOL_UNDER_TEST.upgraded)
+		PROTOCOL_UNDER_TEST.upgraded(run->connection, &upgrade, run->calls);
 }
 
 static void run_check(const struct run *run)
@@ -191,7 +204,7 @@ static void converse(struct run *run, const struct conversation *conversation, e
 	const uint8_t *at = conversation->data, *end = at + conversation->size;
 	uint32_t random = conversation->random | 1;
 
-	run_begin(run, conversation->flags & FLAG_MIDWAY);
+	run_begin(run, conversation->flags);
 	while (end - at >= 2) {
 		bool from_client = at[1] & 0x80;
 		size_t size = at[0] | (at[1] & 0x7f) << 8;

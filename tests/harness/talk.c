@@ -162,6 +162,8 @@ struct talk_result talk_run(const struct talk *talk, const struct protocol *prot
 	assert_non_null(run.calls);
 	run.connection = protocol->open(view->midway);
 	assert_non_null(run.connection);
+	if (talk->upgrade && !view->midway)
+		protocol->upgraded(run.connection, talk->upgrade, run.calls);
 	for (size_t i = view->first; i < talk->n; i++) {
 		size_t number = i;
 

@@ -23,6 +23,7 @@ struct talk_part {
 struct talk {
 	struct talk_part *parts;
 	size_t n;
+	const struct protocol_upgrade *upgrade; /* NULL: it begins in this protocol */
 };
 
 /* A socket call. */

@@ -206,20 +206,24 @@ static void every_request_is_counted_once_per_side(void **state)
 static const struct upgrade {
 	const char *switches, *before, *after;
 	size_t switches_size, before_size, after_size;
+	bool is_cut; /* the head of the 101: it is all that is told then */
 } upgrades[] = {
 #define SAID(switches, before, after)                                                              \
-	{                                                                                          \
-		switches, before, after, sizeof(switches) - 1, sizeof(before) - 1,                 \
-			sizeof(after) - 1                                                          \
-	}
-	SAID(SWITCHING SETTINGS, "", FIRST_ANSWER),
-	SAID(SWITCHING, SETTINGS FIRST_ANSWER, ""),
-	SAID(SWITCHING, SETTINGS, FIRST_ANSWER),
-	SAID(SWITCHING SETTINGS FIRST_ANSWER, "", ""),
+	switches, before, after, sizeof(switches) - 1, sizeof(before) - 1, sizeof(after) - 1
+	{ SAID(SWITCHING SETTINGS, "", FIRST_ANSWER) },
+	{ SAID(SWITCHING, SETTINGS FIRST_ANSWER, "") },
+	{ SAID(SWITCHING, SETTINGS, FIRST_ANSWER) },
+	{ SAID(SWITCHING SETTINGS FIRST_ANSWER, "", "") },
+	{ SAID("HTTP/1.1 103 Early Hints\r\n\r\n" SWITCHING SETTINGS, "", FIRST_ANSWER) },
+	{ SAID("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n",
+	       "\r\n" SETTINGS, FIRST_ANSWER),
+	  .is_cut = true },
 #undef SAID
 };
 
 static const struct upgrade *upgrade;
+
+#define THINKS_US 20000 /* before it answers what asked for the upgrade, if that comes last */
 
 static void serve_upgraded(int s)
 {
@@ -227,6 +231,8 @@ static void serve_upgraded(int s)
 	send_all(s, upgrade->switches, upgrade->switches_size);
 	send_all(s, upgrade->before, upgrade->before_size);
 	receive_bytes(s, HELLO_SIZE);
+	if (upgrade->after_size)
+		usleep(THINKS_US);
 	send_all(s, upgrade->after, upgrade->after_size);
 	receive_bytes(s, STREAMS * (HEADER + 3));
 	answer_at_once(s, 1);
@@ -248,14 +254,18 @@ static void ask_and_upgrade(int s)
 
 static void expect_upgrades(const struct page *page, const char *metric, const char *comm)
 {
-	double first = metric_histogram(page, metric, "comm", comm, "http_request_method", "GET",
-					"http_response_status_code", "101", NULL)
-			       .count,
-	       all = metric_histogram(page, metric, "comm", comm, NULL).count;
+	struct page_histogram first =
+		metric_histogram(page, metric, "comm", comm, "http_request_method", "GET",
+				 "http_response_status_code", upgrade->is_cut ? "101" : "418",
+				 "http_route", upgrade->is_cut ? "" : "/users/{id}",
+				 "network_protocol_version", upgrade->is_cut ? "" : "2", NULL);
+	double all = metric_histogram(page, metric, "comm", comm, NULL).count;
 
-	if (first != UPGRADES || all != UPGRADES * (1 + STREAMS))
+	if (first.count != UPGRADES || all != UPGRADES * (1 + STREAMS))
 		test_fail("%s of %s, upgraded in way %zu: %.0f, and %.0f on streams", metric, comm,
-			  (size_t)(upgrade - upgrades), first, all - first);
+			  (size_t)(upgrade - upgrades), first.count, all - first.count);
+	if (upgrade->after_size && !upgrade->is_cut)
+		assert_true(page_histogram_mean(&first) >= THINKS_US * 1e-6);
 	for (unsigned i = 0; i < STREAMS; i++)
 		assert_true(metric_histogram(page, metric, "comm", comm, "http_request_method",
 					     "GET", "http_response_status_code", statuses[i],
@@ -264,7 +274,7 @@ static void expect_upgrades(const struct page *page, const char *metric, const c
 				    .count == UPGRADES);
 }
 
-/* The request that upgrades by the 101 that answers it, and not again as stream 1, in whatever calls that is answered. */
+/* The request that upgrades by what stream 1 is answered, and not by the 101, in whatever calls that comes. */
 static void a_request_that_upgrades_is_counted_once_per_side(void **state)
 {
 	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
@@ -287,11 +297,92 @@ static void a_request_that_upgrades_is_counted_once_per_side(void **state)
 	(void)state;
 }
 
+static void switch_and_leave(int s)
+{
+	receive_bytes(s, sizeof(UPGRADE) - 1);
+	send_all(s, SWITCHING SETTINGS, sizeof(SWITCHING SETTINGS) - 1);
+	receive_bytes(s, HELLO_SIZE);
+	close(s);
+}
+
+static void upgrade_in_vain(int s)
+{
+	send_all(s, UPGRADE, sizeof(UPGRADE) - 1);
+	receive_bytes(s, sizeof(SWITCHING SETTINGS) - 1);
+	send_all(s, HELLO, HELLO_SIZE);
+	receive_rest(s);
+	close(s);
+}
+
+static void expect_all(const struct page *page, const char *metric, const char *comm,
+		       const char *status, const char *error)
+{
+	assert_true(metric_histogram(page, metric, "comm", comm, NULL).count == UPGRADES);
+	assert_true(metric_histogram(page, metric, "comm", comm, "http_response_status_code",
+				     status, "error_type", error, NULL)
+			    .count == UPGRADES);
+}
+
+static void a_101_is_no_answer_where_none_follows(void **state)
+{
+	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	struct dialogue dialogue = { .family = AF_INET,
+				     .connections = UPGRADES,
+				     .server = switch_and_leave,
+				     .client = upgrade_in_vain };
+	struct parties parties = dialogue_hold(&dialogue, 30);
+	struct page *page = leadline_scrape(leadline);
+
+	expect_all(page, "http_server_request_duration_seconds", parties.server, "", "no_response");
+	expect_all(page, "http_client_request_duration_seconds", parties.client, "", "no_response");
+	page_free(page);
+	(void)state;
+}
+
+#define WEBSOCKET                                                                                  \
+	"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+static void switch_to_websocket(int s)
+{
+	receive_bytes(s, sizeof(UPGRADE) - 1);
+	send_all(s, WEBSOCKET "\x81\5hello", sizeof(WEBSOCKET "\x81\5hello") - 1);
+	usleep(THINKS_US);
+	send_all(s, "\x81\3bye", 5);
+	receive_rest(s);
+	close(s);
+}
+
+static void ask_for_websocket(int s)
+{
+	send_all(s, UPGRADE, sizeof(UPGRADE) - 1);
+	receive_bytes(s, sizeof(WEBSOCKET "\x81\5hello") - 1);
+	receive_bytes(s, 5);
+	close(s);
+}
+
+static void any_other_upgrade_ends_with_its_101(void **state)
+{
+	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
+	struct dialogue dialogue = { .family = AF_INET,
+				     .connections = UPGRADES,
+				     .server = switch_to_websocket,
+				     .client = ask_for_websocket };
+	struct parties parties = dialogue_hold(&dialogue, 30);
+	struct page *page = leadline_scrape(leadline);
+
+	expect_all(page, "http_server_request_duration_seconds", parties.server, "101", "");
+	expect_all(page, "http_client_request_duration_seconds", parties.client, "101", "");
+	page_free(page);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(every_request_is_counted_once_per_side),
 		HARNESS_TEST(a_request_that_upgrades_is_counted_once_per_side),
+		HARNESS_TEST(a_101_is_no_answer_where_none_follows),
+		HARNESS_TEST(any_other_upgrade_ends_with_its_101),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -261,31 +261,43 @@ static void grpc(void **state)
 
 /* ---- upgraded from HTTP/1 ---- */
 
-/* Each connection's first request, which upgrades it, by the 101; and once. */
+/* One request a connection, which upgrades it, or the first of several. */
 static void upgraded(void **state)
 {
 	struct leadline *leadline = requests_agent_start();
 	struct nginx *nginx = nginx_start(NULL, NULL);
 	struct server *nghttpx = nghttpx_start(nginx->port);
 	const char *curl = program_renamed("curl", "curl-upgrades");
+	const char *nghttp = program_renamed("nghttp", "nghttp-upgrades");
 	struct page *page;
 
 	for (int i = 0; i < 7; i++)
 		shell("%s -s --http2 -o /dev/null 'http://127.0.0.1:%d/?[1-13]'", curl,
 		      nghttpx->port);
+	for (int i = 0; i < 5; i++)
+		shell("%s -s --http2 -o /dev/null 'http://127.0.0.1:%d/status/500'", curl,
+		      nghttpx->port);
+	for (int i = 0; i < 3; i++)
+		shell("%s -nu 'http://127.0.0.1:%d/status/404'", nghttp, nghttpx->port);
 	page = leadline_scrape(leadline);
-	requests_expect_status(page, WEB_CLIENT, "comm", "curl-upgrades", "101", 7);
-	requests_expect_status(page, WEB_CLIENT, "comm", "curl-upgrades", "200", 7 * 12);
-	requests_expect_status(page, WEB_SERVER, "unit", nghttpx->unit, "101", 7);
-	requests_expect_status(page, WEB_SERVER, "unit", nghttpx->unit, "200", 7 * 12);
-	requests_expect_status(page, WEB_CLIENT, "unit", nghttpx->unit, "200", 7 * 13);
+	requests_expect_status(page, WEB_CLIENT, "comm", "curl-upgrades", "200", 7 * 13);
+	requests_expect_status(page, WEB_CLIENT, "comm", "curl-upgrades", "500", 5);
+	requests_expect_status(page, WEB_CLIENT, "comm", "nghttp-upgrades", "404", 3);
+	requests_expect_status(page, WEB_SERVER, "unit", nghttpx->unit, "200", 7 * 13);
+	requests_expect_status(page, WEB_SERVER, "unit", nghttpx->unit, "500", 5);
+	requests_expect_status(page, WEB_SERVER, "unit", nghttpx->unit, "404", 3);
 	requests_expect("all that was served",
 			metric_histogram(page, WEB_SERVER, "unit", nghttpx->unit, NULL).count,
-			7 * 13);
-	requests_expect("all that was asked",
+			7 * 13 + 5 + 3);
+	requests_expect("and as HTTP/2",
+			metric_histogram(page, WEB_SERVER, "unit", nghttpx->unit,
+					 "network_protocol_version", "2", NULL)
+				.count,
+			7 * 13 + 5 + 3);
+	requests_expect("all that was asked with curl",
 			metric_histogram(page, WEB_CLIENT, "comm", "curl-upgrades", NULL).count,
-			7 * 13);
-	nginx_expect_requests(nginx, 7 * 13);
+			7 * 13 + 5);
+	nginx_expect_requests(nginx, 7 * 13 + 5 + 3);
 	requests_expect_nothing_lost(page);
 	page_free(page);
 	(void)state;

@@ -193,12 +193,44 @@ static void test_million_paths(void **state)
 	path_table_destroy(table);
 }
 
+static void targets_of_lines(void **state)
+{
+	static const struct {
+		const char *line, *target, *template;
+		bool is_cut;
+	} lines[] = {
+		{ "GET /users/17?x HTTP/1.1\r\nHost: shop", "/users/17?x", "/users/{id}", false },
+		{ "GET / HTTP/1.0\n", "/", "/", false },
+		{ "GET /users/17/ord", "/users/17/ord", "/users/{id}/{rest}", true },
+		{ "GET /users/17?full=", "/users/17?full=", "/users/{id}", true },
+		{ "GET /\r\n", "/", "/", false },
+		{ "GET", "", "", true },
+		{ "", "", "", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		size_t size = strlen(lines[i].line);
+		char *exact = malloc(size ? size : 1), template[PATH_TEMPLATE_SIZE];
+		struct path_target target;
+
+		assert_non_null(exact);
+		memcpy(exact, lines[i].line, size);
+		target = path_target_of_line(exact, size);
+		assert_int_equal(target.size, strlen(lines[i].target));
+		assert_memory_equal(target.text, lines[i].target, target.size);
+		assert_int_equal(target.is_cut, lines[i].is_cut);
+		path_template_of(&target, template);
+		assert_string_equal(template, lines[i].template);
+		free(exact);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_samples),
-		cmocka_unit_test(test_any_bytes),
-		cmocka_unit_test(test_table),
+		cmocka_unit_test(targets_of_lines),   cmocka_unit_test(test_samples),
+		cmocka_unit_test(test_any_bytes),     cmocka_unit_test(test_table),
 		cmocka_unit_test(test_million_paths),
 	};
 

@@ -360,24 +360,74 @@ static void test_websocket(void **state)
 	check(&maker, "http2|CONNECT|/chat|200\nhttp2|CONNECT|/chat|200\nhttp2|CONNECT||502!\n");
 }
 
-#define UPGRADE                                                                                    \
-	"GET /users/17?x HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade, HTTP2-Settings\r\n"        \
-	"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
 #define SWITCHING "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 
+/* As long before the first socket call as these are apart. */
+static const struct protocol_upgrade upgrade = {
+	.start_ns = TALK_STEP_NS / 2,
+	.request_bytes = 180,
+	.response_bytes = sizeof(SWITCHING) - 1,
+	.answer_left = sizeof(SWITCHING) - 1,
+	.operation = "GET",
+	.target = "/users/{id}",
+};
+
+/* Its request began before, its answer is on stream 1, be that with the 101 or long after. */
 static void test_upgrade(void **state)
 {
-	struct maker maker;
+	static const char *const statuses[] = { "200", "500" };
 
-	maker_start(&maker);
-	talk_say(&maker.talk, CLIENT, UPGRADE, strlen(UPGRADE));
-	talk_say(&maker.talk, SERVER, SWITCHING, strlen(SWITCHING));
-	preface(&maker);
-	headers(&maker, SERVER, 0, 1, ANSWER("200"));
-	data(&maker, SERVER, HTTP2_END_STREAM, 1, 17);
-	headers(&maker, CLIENT, HTTP2_END_STREAM, 3, GET("/x"));
-	headers(&maker, SERVER, HTTP2_END_STREAM, 3, ANSWER("200"));
-	check(&maker, "http2|GET|/users/{id}|200\nhttp2|GET|/x|200\n");
+	for (size_t i = 0; i < 4; i++) {
+		bool is_at_once = i & 1;
+		const char *status = statuses[i >> 1];
+		char answer[64], expected[96];
+		struct talk_result result;
+		struct maker maker;
+
+		maker_start(&maker);
+		maker.talk.upgrade = &upgrade;
+		snprintf(answer, sizeof(answer), ":status %s\n", status);
+		snprintf(expected, sizeof(expected),
+			 "http2|GET|/users/{id}|%s%s\nhttp2|GET|/x|200\n", status,
+			 *status == '5' ? "!" : "");
+		talk_say(&maker.talk, SERVER, SWITCHING, strlen(SWITCHING));
+		if (is_at_once) {
+			frame(&maker, SERVER, HTTP2_SETTINGS, 0, 0, NULL, 0);
+			headers(&maker, SERVER, HTTP2_END_STREAM, 1, answer);
+		}
+		preface(&maker);
+		if (!is_at_once) {
+			headers(&maker, SERVER, 0, 1, answer);
+			data(&maker, SERVER, HTTP2_END_STREAM, 1, 17);
+		}
+		headers(&maker, CLIENT, HTTP2_END_STREAM, 3, GET("/x"));
+		headers(&maker, SERVER, HTTP2_END_STREAM, 3, ANSWER("200"));
+		result = talk_run(&maker.talk, &protocol_http2, &(struct talk_view){ 0 });
+		assert_int_equal(result.calls[0].start_ns, upgrade.start_ns);
+		assert_int_equal(result.calls[0].end_ns, (is_at_once ? 3 : 7) * TALK_STEP_NS);
+		assert_int_equal(result.calls[0].request_bytes, upgrade.request_bytes);
+		assert_true(result.calls[0].response_bytes > upgrade.response_bytes + 9);
+		assert_int_equal(result.counts.unparsed_bytes[PROTOCOL_MALFORMED], 0);
+		talk_result_free(&result);
+		check(&maker, expected);
+	}
+}
+
+/* What the connection is given up with is no answer. */
+static void test_upgrade_in_vain(void **state)
+{
+	struct talk talk = { .upgrade = &upgrade };
+	struct talk_result result;
+
+	talk_say(&talk, SERVER, SWITCHING, strlen(SWITCHING));
+	talk_say(&talk, CLIENT, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n", 30);
+	result = talk_run(&talk, &protocol_http2, &(struct talk_view){ 0 });
+	assert_int_equal(result.n, 0);
+	assert_int_equal(result.counts.begun, 1);
+	assert_int_equal(result.counts.abandoned, 1);
+	assert_true(result.was_stopped);
+	talk_result_free(&result);
+	talk_clear(&talk);
 }
 
 static void check_stops(const char *request, const char *response)
@@ -399,8 +449,8 @@ static void check_stops(const char *request, const char *response)
 
 static void test_not_http2(void **state)
 {
-	check_stops(UPGRADE, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-	check_stops(UPGRADE UPGRADE, SWITCHING);
+	check_stops(HTTP2_PREFACE, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+	check_stops("GET /a/long/path HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n");
 	check_stops("\x16\x03\x01\x02\x00 a client's hello that is long enough",
 		    "HTTP/1.1 400 Bad\r\n");
 }
@@ -688,6 +738,7 @@ static void test_recorded(void **state)
 {
 	static const struct {
 		const char *talk;
+		const struct protocol_upgrade *upgrade;
 		unsigned n;
 		struct {
 			const char *line;
@@ -695,14 +746,17 @@ static void test_recorded(void **state)
 		} calls[6];
 	} recorded[] = {
 		{ "h2load-nghttpd",
+		  NULL,
 		  17,
 		  { { "http2|GET|/index.html|200\n", 6 },
 		    { "http2|GET|/users/{id}|200\n", 6 },
 		    { "http2|GET|/missing|404!\n", 5 } } },
 		{ "upgrade-curl-nghttpx",
+		  &upgrade,
 		  2,
 		  { { "http2|GET|/users/{id}|200\n", 1 }, { "http2|GET|/index.html|200\n", 1 } } },
 		{ "grpc-python",
+		  NULL,
 		  22,
 		  { { "grpc||shop.v1.Cart/AddItem|0\n", 18 },
 		    { "grpc||shop.v1.Cart/AddItem|5!\n", 1 },
@@ -712,7 +766,7 @@ static void test_recorded(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(recorded) / sizeof(recorded[0]); i++) {
-		struct talk talk = { 0 };
+		struct talk talk = { .upgrade = recorded[i].upgrade };
 		struct talk_result result;
 		char path[128];
 
@@ -733,15 +787,25 @@ static void test_recorded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests),     cmocka_unit_test(test_times_and_sizes),
-		cmocka_unit_test(test_many_streams), cmocka_unit_test(test_grpc),
-		cmocka_unit_test(test_blocks),	     cmocka_unit_test(test_resets),
-		cmocka_unit_test(test_websocket),    cmocka_unit_test(test_upgrade),
-		cmocka_unit_test(test_not_http2),    cmocka_unit_test(test_no_room_for_fields),
-		cmocka_unit_test(test_midway),	     cmocka_unit_test(test_gap),
-		cmocka_unit_test(test_doubt),	     cmocka_unit_test(test_holes),
-		cmocka_unit_test(test_table_sizes),  cmocka_unit_test(test_order),
-		cmocka_unit_test(test_limits),	     cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_times_and_sizes),
+		cmocka_unit_test(test_many_streams),
+		cmocka_unit_test(test_grpc),
+		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_resets),
+		cmocka_unit_test(test_websocket),
+		cmocka_unit_test(test_upgrade),
+		cmocka_unit_test(test_upgrade_in_vain),
+		cmocka_unit_test(test_not_http2),
+		cmocka_unit_test(test_no_room_for_fields),
+		cmocka_unit_test(test_midway),
+		cmocka_unit_test(test_gap),
+		cmocka_unit_test(test_doubt),
+		cmocka_unit_test(test_holes),
+		cmocka_unit_test(test_table_sizes),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_recorded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -460,6 +460,137 @@ static void false_paths_are_refused(void **state)
 	(void)state;
 }
 
+/* ---- upgraded ---- */
+
+struct upgraded {
+	struct stream_event event;
+	struct upgraded_request request;
+};
+
+#define SWITCHING "HTTP/1.1 101 \r\n\r\n"
+
+static struct upgraded upgraded_by(const char *line)
+{
+	struct upgraded upgraded = {
+		.event = event_of(1, 0, true, "").event,
+		.request = { .start_ns = 700,
+			     .request_bytes = 100,
+			     .response_bytes = strlen(SWITCHING),
+			     .answer_left = strlen(SWITCHING),
+			     .method = 1, /* GET */
+			     .line_size = (uint16_t)strnlen(line, SLOW_REQUEST_LINE) },
+	};
+
+	memcpy(upgraded.request.line, line, upgraded.request.line_size);
+	upgraded.event.kind = STREAM_UPGRADED;
+	upgraded.event.protocol = PREFIX_HTTP2;
+	return upgraded;
+}
+
+static void say_http2(uint32_t sequence, bool from_client, const char *bytes, size_t size)
+{
+	struct example example = event_of(1, sequence, from_client, "");
+
+	example.event.protocol = PREFIX_HTTP2;
+	example.event.flags &= (uint8_t)~STREAM_BEGINS;
+	example.event.size = example.event.head_size = (uint16_t)size;
+	memcpy(example.bytes, bytes, size);
+	assert_int_equal(take(&example, sizeof(example.event) + size), 0);
+}
+#define SAY_HTTP2(sequence, from_client, bytes)                                                    \
+	say_http2(sequence, from_client, bytes, sizeof(bytes) - 1)
+
+/* Requests of a route, or of none, that were answered with 500; and no others. */
+static void expect_500(const char *route)
+{
+	struct registry *registry = registry_by_number();
+	const struct family *family;
+	struct snapshot *snapshot;
+
+	call_table_write(calls, registry_begin(registry));
+	snapshot = registry_finish(registry);
+	family = snapshot_family(snapshot, "http_client_request_duration_seconds");
+	assert_non_null(family);
+	assert_int_equal(family->n_series, 1);
+	assert_string_equal(family->series[0].labels[0], "GET");
+	assert_string_equal(family->series[0].labels[1], "500");
+	assert_string_equal(family->series[0].labels[4], route);
+	assert_int_equal(histogram_count(&family->series[0].histogram), 1);
+	snapshot_put(snapshot);
+	registry_free(registry);
+}
+
+static void check_upgrade(const char *line, const char *route)
+{
+	const struct upgraded upgraded = upgraded_by(line);
+
+	assert_int_equal(streams_take_event(streams, &upgraded, sizeof(upgraded)), 0);
+	SAY_HTTP2(0, false, SWITCHING "\0\0\0\4\0\0\0\0\0");
+	SAY_HTTP2(1, true, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0");
+	SAY_HTTP2(1, false, "\0\0\1\1\5\0\0\0\1\x8e");
+	expect_500(route);
+	assert_int_equal(streams_counts(streams)->gaps, 0);
+}
+
+static void a_request_that_upgrades_is_answered_on_stream_1(void **state)
+{
+	check_upgrade("GET /users/17?full HTTP/1.1\r\nHost: shop\r\n", "/users/{id}");
+	(void)state;
+}
+
+static void its_line_may_be_cut_or_unknown(void **state)
+{
+	char line[SLOW_REQUEST_LINE + 1];
+
+	snprintf(line, sizeof(line), "GET /users/%085d", 0);
+	check_upgrade(line, "/users/{rest}");
+	(void)stop(NULL);
+	(void)start(NULL);
+	check_upgrade("", "");
+	(void)state;
+}
+
+static void it_has_no_response_when_the_connection_ends(void **state)
+{
+	const struct upgraded upgraded = upgraded_by("GET / HTTP/1.1\r\n");
+	struct example closed = event_of(1, 1, false, "");
+
+	assert_int_equal(streams_take_event(streams, &upgraded, sizeof(upgraded)), 0);
+	SAY_HTTP2(0, false, SWITCHING);
+	closed.event.kind = STREAM_CLOSED;
+	closed.event.protocol = PREFIX_HTTP2;
+	assert_int_equal(take(&closed, sizeof(closed.event)), 0);
+	assert_int_equal(call_table_counts(calls)->recorded, 1);
+	(void)state;
+}
+
+static void false_upgrades_are_refused(void **state)
+{
+	const struct upgraded good = upgraded_by("GET / HTTP/1.1\r\n");
+	struct upgraded bad;
+
+	for (size_t size = sizeof(good.event); size < sizeof(good); size++)
+		assert_int_equal(streams_take_event(streams, &good, size), -EBADMSG);
+#define UPGRADE_LIE(member, value)                                                                 \
+	bad = good;                                                                                \
+	bad.member = value;                                                                        \
+	assert_int_equal(streams_take_event(streams, &bad, sizeof(bad)), -EBADMSG)
+	UPGRADE_LIE(event.protocol, PREFIX_REDIS);
+	UPGRADE_LIE(event.size, 1);
+	UPGRADE_LIE(event.head_size, 1);
+	UPGRADE_LIE(event.sequence, 1);
+	UPGRADE_LIE(event.flags, STREAM_BEGINS);
+	UPGRADE_LIE(event.flags, STREAM_FROM_CLIENT);
+	UPGRADE_LIE(event.flags, STREAM_FROM_CLIENT | STREAM_BEGINS | STREAM_MIDWAY);
+	UPGRADE_LIE(request.line_size, SLOW_REQUEST_LINE + 1);
+#undef UPGRADE_LIE
+	assert_int_equal(streams_counts(streams)->connections, 0);
+	/* once only, and before all else */
+	assert_int_equal(streams_take_event(streams, &good, sizeof(good)), 0);
+	assert_int_equal(streams_take_event(streams, &good, sizeof(good)), -EBADMSG);
+	(void)state;
+}
+
 /* ---- decoders that have had enough ---- */
 
 static struct {
@@ -587,6 +718,10 @@ int main(void)
 		STREAM_TEST(without_a_ledger_nothing_is_said),
 		STREAM_TEST(false_accounts_are_refused),
 		STREAM_TEST(false_paths_are_refused),
+		STREAM_TEST(a_request_that_upgrades_is_answered_on_stream_1),
+		STREAM_TEST(its_line_may_be_cut_or_unknown),
+		STREAM_TEST(it_has_no_response_when_the_connection_ends),
+		STREAM_TEST(false_upgrades_are_refused),
 		STREAM_TEST(what_nothing_can_come_of_is_not_copied_on),
 		STREAM_TEST(lies_are_refused),
 		STREAM_TEST(nonsense_is_survived),

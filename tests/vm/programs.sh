@@ -7,7 +7,7 @@ set -eu
 build=$1 output=$2 root=${3:-}
 PATH=$PATH:/usr/sbin:/sbin
 
-tools='python3 h2load nghttpx haproxy dnsmasq dig openssl wget node sysbench mariadbd mariadb mariadb-slap mariadb-install-db
+tools='python3 h2load nghttp nghttpx haproxy dnsmasq dig openssl wget node sysbench mariadbd mariadb mariadb-slap mariadb-install-db
 	my_print_defaults resolveip hostname bash ldd unshare chown redis-benchmark'
 # by versions, as they are named
 directories='usr/lib/python3 usr/lib/python3.[0-9]* usr/lib/postgresql usr/share/postgresql usr/share/mysql usr/lib/mysql
