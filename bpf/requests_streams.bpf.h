@@ -179,6 +179,8 @@ __noinline int streams_take_call(struct stream *stream, struct connection *conne
 			streams_send_before(stream, work, connection);
 		if (work->n_answered)
 			streams_begin_upgraded(stream, work, connection);
+	} else {
+		work->n_before = 0; /* of another connection */
 	}
 	open_call(work, size, how);
 	take(stream, work);

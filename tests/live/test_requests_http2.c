@@ -4,6 +4,7 @@
  * copied, read in calls that begin and end anywhere; and each request is counted once per side, with its status.
  */
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -223,6 +224,25 @@ static const struct upgrade {
 
 static const struct upgrade *upgrade;
 
+/* Meanwhile, on the same CPU, begins another connection, whose first byte does not tell what it is. */
+static void begin_another(void)
+{
+	static const char ping[] = "*1\r\n$4\r\nPING\r\n";
+	cpu_set_t first;
+	int pair[2];
+
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	MUST(sched_setaffinity(0, sizeof(first), &first));
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	send_all(pair[0], ping, 1);
+	receive_bytes(pair[1], 1);
+	send_all(pair[0], ping + 1, sizeof(ping) - 2);
+	receive_bytes(pair[1], sizeof(ping) - 2);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 #define THINKS_US 20000 /* before it answers what asked for the upgrade, if that comes last */
 
 static void serve_upgraded(int s)
@@ -230,6 +250,7 @@ static void serve_upgraded(int s)
 	receive_bytes(s, sizeof(UPGRADE) - 1);
 	send_all(s, upgrade->switches, upgrade->switches_size);
 	send_all(s, upgrade->before, upgrade->before_size);
+	begin_another();
 	receive_bytes(s, HELLO_SIZE);
 	if (upgrade->after_size)
 		usleep(THINKS_US);
@@ -245,6 +266,7 @@ static void ask_and_upgrade(int s)
 	send_all(s, UPGRADE, sizeof(UPGRADE) - 1);
 	receive_bytes(s, upgrade->switches_size);
 	receive_bytes(s, upgrade->before_size);
+	begin_another();
 	send_all(s, HELLO, HELLO_SIZE);
 	receive_bytes(s, upgrade->after_size);
 	ask_round(s, 1);
@@ -266,6 +288,8 @@ static void expect_upgrades(const struct page *page, const char *metric, const c
 			  (size_t)(upgrade - upgrades), first.count, all - first.count);
 	if (upgrade->after_size && !upgrade->is_cut)
 		assert_true(page_histogram_mean(&first) >= THINKS_US * 1e-6);
+	assert_true(metric_sum(page, "leadline_socket_bytes_total", "comm", comm, "protocol",
+			       "http2", "parsed", "false", NULL) == 0);
 	for (unsigned i = 0; i < STREAMS; i++)
 		assert_true(metric_histogram(page, metric, "comm", comm, "http_request_method",
 					     "GET", "http_response_status_code", statuses[i],
