@@ -23,6 +23,8 @@ struct event_rings {
 	void *context;
 	int epoll_fd;
 	size_t n;
+	uint64_t *
+		full; /* of each ring but the last, whether that stands in for it; NULL: there is no such ring */
 	struct event_ring ring[EVENT_RINGS_MAX];
 };
 
@@ -100,17 +102,20 @@ static int make(struct event_rings *rings, size_t bytes)
 	return err ? err : fd;
 }
 
-int event_rings_make(struct event_rings *rings, int map_fd, unsigned n, size_t bytes)
+int event_rings_make(struct event_rings *rings, int map_fd, unsigned n, size_t bytes,
+		     size_t last_bytes, uint64_t *full)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
-	for (uint32_t i = 0; i < n; i++) {
-		int fd = make(rings, bytes > page ? bytes : page);
+	for (uint32_t i = 0; i <= n; i++) {
+		size_t size = i < n ? bytes : last_bytes;
+		int fd = make(rings, size > page ? size : page);
 		int err = fd < 0 ? fd : bpf_map_update_elem(map_fd, &i, &fd, BPF_ANY);
 
 		if (err)
 			return err;
 	}
+	rings->full = full;
 	return 0;
 }
 
@@ -125,12 +130,45 @@ int event_rings_made(const struct event_rings *rings, size_t i, size_t *ret_byte
 	return -1;
 }
 
+/* Returns whether that was all of it. */
+static bool drain(struct event_ring *ring)
+{
+	ring->drained = 0;
+	ring_buffer__consume(ring->buffer);
+	return ring->drained < ring->bytes;
+}
+
+/*
+ * Of a ring that was full, what is in the last ring comes after what is in itself, so that is read first. Once both are empty its events go
+ * into it again; what was on its way into the last ring meanwhile is read before those.
+ */
+static void drain_last(struct event_rings *rings, const bool was_full[])
+{
+	struct event_ring *last = &rings->ring[rings->n - 1];
+
+	if (!drain(last))
+		return;
+	for (size_t i = 0; i + 1 < rings->n; i++)
+		if (was_full[i])
+			__atomic_store_n(&rings->full[i], 0, __ATOMIC_SEQ_CST);
+	drain(last);
+}
+
 void event_rings_drain(struct event_rings *rings)
 {
-	for (size_t i = 0; rings && i < rings->n; i++) {
-		rings->ring[i].drained = 0;
-		ring_buffer__consume(rings->ring[i].buffer);
+	bool was_full[EVENT_RINGS_MAX] = { false };
+	size_t n;
+
+	if (!rings)
+		return;
+	n = rings->full ? rings->n - 1 : rings->n;
+	for (size_t i = 0; i < n; i++) {
+		bool is_full = rings->full && __atomic_load_n(&rings->full[i], __ATOMIC_ACQUIRE);
+
+		was_full[i] = drain(&rings->ring[i]) && is_full;
 	}
+	if (rings->full)
+		drain_last(rings, was_full);
 }
 
 int event_rings_fd(const struct event_rings *rings)

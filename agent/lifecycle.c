@@ -229,6 +229,16 @@ static const struct bpf_map *own_map(const struct probe *probe, const char *name
 	return map && !lent_map(probe, map) ? map : NULL;
 }
 
+static int make_rings(struct probe *probe, const struct bpf_map *several)
+{
+	uint64_t *full = probe_rows(probe, "full_rings");
+
+	return full ? event_rings_make(probe->rings, bpf_map__fd(several),
+				       bpf_map__max_entries(several) - 1, probe->ring_bytes,
+				       probe->last_ring_bytes, full)
+		    : -errno;
+}
+
 static int prepare_rings(struct probe *probe)
 {
 	const struct bpf_map *single = own_map(probe, "events");
@@ -244,8 +254,7 @@ static int prepare_rings(struct probe *probe)
 		err = event_rings_add(probe->rings, bpf_map__fd(single),
 				      bpf_map__max_entries(single));
 	if (!err && several)
-		err = event_rings_make(probe->rings, bpf_map__fd(several),
-				       bpf_map__max_entries(several), probe->ring_bytes);
+		err = make_rings(probe, several);
 	return err ? fail(probe, err, "cannot map its event rings: %s", strerror(-err)) : 0;
 }
 

@@ -38,7 +38,7 @@ struct probe {
 	struct probe_mapping mappings[PROBE_MAX_MAPPINGS];
 	size_t n_mappings;
 	struct event_rings *rings; /* NULL: the object has none of its own */
-	unsigned ring_bytes; /* of each in the map `event_rings` */
+	unsigned ring_bytes, last_ring_bytes; /* of those in the map `event_rings` */
 	const struct probe_stats *stats; /* mapped; NULL: the object keeps none */
 	struct budget_lane *lanes; /* the same */
 

@@ -205,10 +205,13 @@ int probe_map_size(struct probe *probe, const char *name, unsigned max_entries)
 	return map ? bpf_map__set_max_entries(map, max_entries) : -ENOENT;
 }
 
-int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes)
+int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes, unsigned last_bytes)
 {
+	int err = probe_map_size(probe, "event_rings", n + 1);
+
 	probe->ring_bytes = bytes;
-	return probe_map_size(probe, "event_rings", n);
+	probe->last_ring_bytes = last_bytes;
+	return err ? err : probe_map_size(probe, "full_rings", n);
 }
 
 int probe_map_fd(struct probe *probe, const char *name)

@@ -124,7 +124,7 @@ struct requests_settings {
 	__u32 capture_bytes; /* copied at most from the beginning of a call */
 	__u32 protocols; /* bit per enum prefix_protocol: to be looked at */
 	__u32 copied_protocols; /* … and their calls to be copied */
-	__u32 rings; /* for events, a power of two */
+	__u32 rings; /* for events, a power of two; one more for when these are full */
 	/* Number of bounds in slots below: a slot holds at most one bound, so one comparison then tells the bucket. */
 	__u8 bounds_below[HIST3_SLOTS + 6];
 	__u64 bounds_ns[REQUESTS_BOUNDS + 2];

@@ -9,9 +9,12 @@
 
 DEFINE_EVENT_RINGS();
 
-static __always_inline void *ring_of(const struct stream *stream)
+/* Into that ring, or the last. Returns false with the loss counted. */
+static __always_inline bool output(__u32 ring, void *event, __u64 size)
 {
-	return event_ring(&event_rings, stream->ring);
+	return event_output(&event_rings, &full_rings, ring, event, size, false) ||
+	       event_output_last(&event_rings, &full_rings, ring, settings.rings, event, size,
+				 true);
 }
 
 /* An event under construction. Bytes: room for any offset and size that the verifier thinks of. */
@@ -154,7 +157,8 @@ static __always_inline void fill_event(struct stream_event *event, struct stream
 	event->role = stream->role;
 }
 
-static __always_inline long send_event(const struct stream *stream, struct stream_scratch *scratch)
+/* The size of one that is finished, with what follows its bytes put behind them. */
+static __always_inline __u64 finish_event(struct stream_scratch *scratch)
 {
 	__u64 size = (__u64)scratch->event.head_size + scratch->event.tail_size;
 
@@ -164,8 +168,20 @@ static __always_inline long send_event(const struct stream *stream, struct strea
 				 sizeof(scratch->account));
 		size += sizeof(scratch->account);
 	}
-	return event_output(ring_of(stream), scratch, sizeof(struct stream_event) + size,
-			    !(scratch->event.sequence & 7));
+	return sizeof(struct stream_event) + size;
+}
+
+/* Where there may be no room. Returns whether there was. */
+__noinline int streams_send_event(const struct stream *stream, struct stream_scratch *scratch)
+{
+	return stream && scratch && output(stream->ring, scratch, finish_event(scratch));
+}
+
+static __always_inline bool send_event(const struct stream *stream, struct stream_scratch *scratch)
+{
+	return event_output(&event_rings, &full_rings, stream->ring, scratch, finish_event(scratch),
+			    !(scratch->event.sequence & 7)) ||
+	       streams_send_event(stream, scratch);
 }
 
 /* What calls before this one brought of a connection that is a stream from now on. */
@@ -186,7 +202,7 @@ __noinline int streams_send_before(struct stream *stream, struct work *work,
 	scratch->event.size = n;
 	scratch->event.head_size = n;
 	scratch->event.tail_size = 0;
-	send_event(stream, scratch);
+	streams_send_event(stream, scratch);
 	return 0;
 }
 
@@ -219,7 +235,7 @@ __noinline int streams_begin_upgraded(struct stream *stream, struct work *work,
 	scratch->event.kind = STREAM_UPGRADED;
 	scratch->event.size = 0;
 	scratch->event.head_size = scratch->event.tail_size = 0;
-	event_output(ring_of(stream), scratch, sizeof(scratch->event) + sizeof(*request), true);
+	output(stream->ring, scratch, sizeof(scratch->event) + sizeof(*request));
 	return 0;
 }
 
@@ -241,16 +257,34 @@ static __always_inline bool starts_tls(const struct stream *stream,
 	       bytes[1] == 3 && bytes[2] <= 4 && (scratch->event.head_size == 5 || bytes[5] == 1);
 }
 
+/* What its decoder is told instead of the first call in TLS; which the stream is of from now on. */
+static __always_inline void begin_tls(struct stream *stream, struct stream_event *event)
+{
+	event->kind = STREAM_CLOSED;
+	event->size = 0;
+	event->head_size = event->tail_size = 0;
+	stream->protocol = PREFIX_TLS;
+	stream->phase = STREAM_IDLE;
+	stream->began_ns = 0; /* nothing of TLS was asked yet */
+}
+
+enum sent {
+	SENT, /* or not wanted */
+	SENT_LOST, /* there was no room, it is counted */
+	SENT_BEFORE_TLS, /* from this call on the stream is TLS */
+};
+
+/* Tells its decoder of a call. Returns an enum sent. */
 __noinline int streams_send_copy(struct stream *stream, struct work *work)
 {
 	struct stream_scratch *scratch;
-	bool in_pieces;
+	bool in_pieces, begins_tls = false;
 
 	if (!stream || !work)
-		return 0;
+		return SENT;
 	scratch = bpf_map_lookup_elem(&stream_scratches, &(__u32){ 0 });
 	if (!scratch)
-		return 0;
+		return SENT;
 	in_pieces = stream->protocol == PREFIX_HTTP2 && streams_copy_frames(stream, work, scratch);
 	if (!in_pieces)
 		copy_call(&work->view, scratch);
@@ -260,22 +294,18 @@ __noinline int streams_send_copy(struct stream *stream, struct work *work)
 		scratch->event.flags |= STREAM_IN_PIECES;
 	if (work->has_account)
 		scratch->event.flags |= STREAM_HAS_ACCOUNT;
-	if (stream->protocol == PREFIX_HTTP2)
-		return send_event(stream, scratch) ? 1 : 0;
-	if (stream->calls < STARTTLS_CALLS) {
-		if (work->from_client && starts_tls(stream, scratch)) {
-			scratch->event.kind = STREAM_CLOSED; /* to its decoder */
-			scratch->event.size = 0;
-			scratch->event.head_size = scratch->event.tail_size = 0;
-			send_event(stream, scratch);
-			stream->protocol = PREFIX_TLS;
-			stream->phase = STREAM_IDLE;
-			stream->began_ns = 0; /* nothing of TLS was asked yet */
-			return 2;
-		}
-		stream->calls++;
+	if (stream->calls < STARTTLS_CALLS && stream->protocol != PREFIX_HTTP2) {
+		begins_tls = work->from_client && starts_tls(stream, scratch);
+		if (begins_tls)
+			begin_tls(stream, &scratch->event);
+		else
+			stream->calls++;
 	}
-	return !stream->stopped && send_event(stream, scratch) ? 1 : 0;
+	if (stream->stopped && !begins_tls)
+		return SENT;
+	if (!send_event(stream, scratch) && !begins_tls)
+		return SENT_LOST;
+	return begins_tls ? SENT_BEFORE_TLS : SENT;
 }
 
 #endif

@@ -50,7 +50,7 @@ static __always_inline void tell_answer(const struct stream *stream, struct work
 static __always_inline void take(struct stream *stream, struct work *work)
 {
 	const __u64 size = work->view.total;
-	int sent = 0;
+	enum sent sent = SENT;
 
 	if (is_copied(stream) && (!is_stopped(stream) || may_start_tls(stream))) {
 		struct http1_view *view = &work->view;
@@ -59,12 +59,12 @@ static __always_inline void take(struct stream *stream, struct work *work)
 
 		tell_answer(stream, work);
 		sent = streams_send_copy(stream, work);
-		if (sent == 2) { /* TLS from here on: its first record is in this call */
+		if (sent == SENT_BEFORE_TLS) { /* its first record is in this call */
 			http1_open(view, size, base, end, iovec, n_iovec);
 			view->in_kernel = in_kernel;
 		}
 	}
-	count_part(stream, work, size, sent == 1);
+	count_part(stream, work, size, sent == SENT_LOST);
 }
 
 /* The same where it is rare. */
@@ -94,7 +94,7 @@ __noinline int streams_take_unseen(struct stream *stream, struct work *work,
 			scratch->event.flags |= STREAM_HAS_ACCOUNT;
 		scratch->event.size = size;
 		scratch->event.head_size = scratch->event.tail_size = 0;
-		is_lost = send_event(stream, scratch);
+		is_lost = !streams_send_event(stream, scratch);
 	}
 	count_part(stream, work, size, is_lost);
 	return 0;
@@ -243,7 +243,7 @@ __noinline int streams_over(struct stream *stream, struct connection *connection
 		return 0;
 	fill_event(&event, stream, connection->entity, bpf_ktime_get_ns(), false);
 	event.kind = STREAM_CLOSED;
-	event_output(ring_of(stream), &event, sizeof(event), false);
+	output(stream->ring, &event, sizeof(event));
 	return 0;
 }
 

@@ -147,8 +147,7 @@ static __always_inline void tell_slow(struct slow_scratch *scratch,
 		slow->line_size = sizeof(slow->line);
 		__builtin_memcpy(slow->line, connection->line, sizeof(slow->line));
 	}
-	event_output(event_ring(&event_rings, ring_of_this_cpu()), scratch,
-		     sizeof(scratch->event) + sizeof(*slow), true);
+	output(ring_of_this_cpu(), scratch, sizeof(scratch->event) + sizeof(*slow));
 }
 
 static __always_inline bool is_slow(const struct connection *connection, __u64 duration_ns)
@@ -225,8 +224,7 @@ __noinline int streams_tell_path(const struct stream *stream, const struct work 
 	requests_describe_path(&scratch->path, work->sk);
 	if (stream->role == REQUESTS_CLIENT)
 		scratch->path.connect_ns = connect_before(work->sk, stream->began_ns);
-	event_output(ring_of(stream), scratch, sizeof(scratch->event) + sizeof(scratch->path),
-		     false);
+	output(stream->ring, scratch, sizeof(scratch->event) + sizeof(scratch->path));
 	return 0;
 }
 

@@ -194,8 +194,11 @@ void *probe_rows(struct probe *probe, const char *map);
 int probe_fill_free_rows(struct probe *probe, const char *map, unsigned rows);
 int probe_free_row(struct probe *probe, const char *map, uint32_t row); /* gives one back */
 int probe_map_size(struct probe *probe, const char *map, unsigned max_entries);
-/* In configure, how many rings `event_rings` (bpf/lib/emit.bpf.h) holds, of how many bytes each, a power of two. 0 or -errno. */
-int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes);
+/*
+ * In configure, how many rings `event_rings` (bpf/lib/emit.bpf.h) holds, of how many bytes each, and how large the last one is beside
+ * them: powers of two. 0 or -errno.
+ */
+int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes, unsigned last_bytes);
 int probe_map_update(struct probe *probe, const char *map, const void *key,
 		     const void *value); /* of a hash map; 0 or -errno */
 int probe_map_delete(struct probe *probe, const char *map,

@@ -235,10 +235,10 @@ static const struct option_desc options[] = {
 	{
 		.key = "ring_bytes",
 		.type = OPTION_BYTES,
-		.fallback = "2MiB",
+		.fallback = "1MiB",
 		.min = 16384,
 		.max = 64 << 20,
-		.help = "room for such copies on their way, rounded up to a power of two: up to 8 rings of 64 KiB or more, no more than there are CPUs, each for its share of the connections",
+		.help = "room for such copies when the agent is late to read them, rounded up to a power of two; beside it there are up to 8 rings of 128 KiB or less, no more than there are CPUs, each for its share of the connections",
 	},
 	{
 		.key = "connections",

@@ -15,7 +15,8 @@
 #include "probes/slow_requests.h"
 
 #define DEFAULT_ROWS   256
-#define MIN_RING_BYTES (64U << 10) /* several of the largest events in each half */
+#define MIN_RING_BYTES (8U << 10) /* one of the largest events in each half */
+#define HOT_RING_BYTES (128U << 10) /* stays in a CPU's cache beside what programs have there */
 #define MIN_ROWS       (EXCHANGE_FIRST_ROW + 16)
 
 struct requests_protocols {
@@ -84,14 +85,16 @@ static uint32_t protocols_wanted(const char *text)
 
 struct ring_layout requests_rings_for(unsigned bytes, unsigned cpus, unsigned lanes)
 {
-	struct ring_layout rings = { .n = 1, .bytes = 1 };
+	struct ring_layout rings = { .n = 1, .last_bytes = 1 };
 
-	while (rings.bytes < bytes)
-		rings.bytes *= 2;
-	while (2 * rings.n <= cpus && 2 * rings.n <= lanes && rings.bytes >= 2 * MIN_RING_BYTES) {
+	while (rings.last_bytes < bytes)
+		rings.last_bytes *= 2;
+	while (2 * rings.n <= cpus && 2 * rings.n <= lanes &&
+	       rings.last_bytes / rings.n >= 2 * MIN_RING_BYTES)
 		rings.n *= 2;
-		rings.bytes /= 2;
-	}
+	rings.bytes = rings.last_bytes / rings.n;
+	if (rings.bytes > HOT_RING_BYTES)
+		rings.bytes = HOT_RING_BYTES;
 	return rings;
 }
 
@@ -101,7 +104,7 @@ static struct ring_layout rings_of(const struct requests_protocols *protocols)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (!protocols->copied && !protocols->slow)
-		return (struct ring_layout){ 1, 4096 };
+		return (struct ring_layout){ 1, 4096, 4096 };
 	return requests_rings_for((unsigned)probe_option_int(protocols->probe, "ring_bytes"),
 				  cpus > 0 ? (unsigned)cpus : 1, protocols->tables.lanes - 1);
 }
@@ -176,7 +179,7 @@ int requests_protocols_configure(struct requests_protocols *protocols,
 	if (!err)
 		err = probe_map_size(probe, "free_exchange_rows", tables->rows);
 	if (!err)
-		err = probe_event_rings(probe, rings.n, rings.bytes);
+		err = probe_event_rings(probe, rings.n, rings.bytes, rings.last_bytes);
 	return err;
 }
 

@@ -21,11 +21,11 @@ struct slow_requests;
 #define REQUESTS_ALL_PROTOCOLS "http2 postgresql mysql redis dns tls"
 int requests_check_protocols(const char *text, char *error, size_t error_size);
 
-/* So many rings of so many bytes each, both a power of two. */
+/* So many rings of so many bytes each, and one more, the last, of so many: all of them powers of two. */
 struct ring_layout {
-	unsigned n, bytes;
+	unsigned n, bytes, last_bytes;
 };
-/* With room for so many bytes in all of them together, for so many CPUs in so many lanes. */
+/* With room for so many bytes when the agent is late, for so many CPUs in so many lanes. */
 struct ring_layout requests_rings_for(unsigned bytes, unsigned cpus, unsigned lanes);
 
 /* slow: where slow calls go; NULL: nowhere. waits: tell who is waited for. Both outlive it. NULL: no memory. */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Events to the user side, and the count of those that did not get there. A probe object has one ring, named `events`, or
- * where many CPUs have much to tell, several, in `event_rings`: what must stay in order goes into one of them. The probe option
- * ring_bytes is their size, all together. No wakeup per event: the agent drains every few milliseconds, and is woken early once a
- * ring is half full.
+ * where many CPUs have much to tell, several, in `event_rings`: what must stay in order goes into one of them. No wakeup per
+ * event: the agent drains every few milliseconds, and is woken early once a ring is half full.
  */
 #ifndef LEADLINE_EMIT_BPF_H
 #define LEADLINE_EMIT_BPF_H
@@ -40,20 +39,27 @@ struct event_ring_map {
 	__uint(max_entries, 4096);
 };
 
-/* How many, and of what size, is the user side's to say: probe_event_rings() in probes/probe.h. */
+/*
+ * Rings that are small, so that what is written next is still in a CPU's cache when their end is reached, and all of it is written
+ * again soon: a large one takes the programs' own data out of the caches as it goes round. And one more, the last, which is large: for
+ * when the agent does not get to reading in time. It takes the events of a ring from the one on that found no room, until the agent
+ * has read them all; `full_rings` says of each ring whether that is so. How many, and of what size, is the user side's to say:
+ * probe_event_rings() in probes/probe.h.
+ */
 #define DEFINE_EVENT_RINGS()                                                                       \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);                                          \
 		__uint(max_entries, 1);                                                            \
 		__type(key, __u32);                                                                \
 		__array(values, struct event_ring_map);                                            \
-	} event_rings SEC(".maps")
-
-/* One of `event_rings`; NULL: there are not so many. */
-static __always_inline void *event_ring(void *rings, __u32 index)
-{
-	return bpf_map_lookup_elem(rings, &index);
-}
+	} event_rings SEC(".maps");                                                                \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
+		__uint(max_entries, 1);                                                            \
+		__type(key, __u32);                                                                \
+		__type(value, __u64);                                                              \
+	} full_rings SEC(".maps")
 
 /* Zeroed room for an event of a fixed size, or NULL with the loss counted. */
 static __always_inline void *event_reserve(void *ring, __u32 size)
@@ -81,24 +87,44 @@ static __always_inline void event_submit(void *ring, void *event)
 	bpf_ringbuf_submit(event, half_full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/*
- * Copies an event of any size into the ring; 0, or less than that with the loss counted. NULL is a ring without room. looks:
- * whether the ring is half full by now is looked at, too, which need not be for each.
- */
-static __always_inline long event_output(void *ring, void *event, __u64 size, bool looks)
+/* `looks`: whether the ring is half full by now is looked at, too, which need not be for each event. */
+static __always_inline long event_put(void *ring, void *event, __u64 size, bool looks)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
-	long err = -1;
 
-	if (ring && looks &&
-	    bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
-		    bpf_ringbuf_query(ring, BPF_RB_RING_SIZE))
+	if (!ring)
+		return -1;
+	if (looks && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
+			     bpf_ringbuf_query(ring, BPF_RB_RING_SIZE))
 		flags = BPF_RB_FORCE_WAKEUP;
-	if (ring)
-		err = bpf_ringbuf_output(ring, event, size, flags);
-	if (err)
-		count_loss(LOSS_RING_FULL);
-	return err;
+	return bpf_ringbuf_output(ring, event, size, flags);
+}
+
+/*
+ * Copies an event of any size into one of the rings, if that is not full. Returns whether it did. rings, full: the maps of
+ * DEFINE_EVENT_RINGS().
+ */
+static __always_inline bool event_output(void *rings, void *full, __u32 index, void *event,
+					 __u64 size, bool looks)
+{
+	const __u64 *is_full = bpf_map_lookup_elem(full, &index);
+
+	return is_full && !*is_full &&
+	       !event_put(bpf_map_lookup_elem(rings, &index), event, size, looks);
+}
+
+/* To be called when that did not, and event_output() no more until the agent says so: into the last ring. Returns false with the loss counted. */
+static __always_inline bool event_output_last(void *rings, void *full, __u32 index, __u32 last,
+					      void *event, __u64 size, bool looks)
+{
+	__u64 *is_full = bpf_map_lookup_elem(full, &index);
+
+	if (is_full)
+		*is_full = 1;
+	if (is_full && !event_put(bpf_map_lookup_elem(rings, &last), event, size, looks))
+		return true;
+	count_loss(LOSS_RING_FULL);
+	return false;
 }
 
 #endif

@@ -149,7 +149,7 @@ int probe_map_size(struct probe *probe, const char *map, unsigned max_entries)
 	return 0;
 }
 
-int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes)
+int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes, unsigned last_bytes)
 {
 	return 0;
 }

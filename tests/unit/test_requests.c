@@ -289,26 +289,26 @@ static void coarse_slots_agree(void **state)
 }
 
 static void expect_rings(unsigned bytes, unsigned cpus, unsigned lanes, unsigned n,
-			 unsigned bytes_each)
+			 unsigned bytes_each, unsigned last_bytes)
 {
 	struct ring_layout rings = requests_rings_for(bytes, cpus, lanes);
 
 	assert_int_equal(rings.n, n);
 	assert_int_equal(rings.bytes, bytes_each);
+	assert_int_equal(rings.last_bytes, last_bytes);
 }
 
 static void rings_share_the_room(void **state)
 {
-	expect_rings(2 << 20, 1, 1, 1, 2 << 20);
-	expect_rings(2 << 20, 2, 2, 2, 1 << 20);
-	expect_rings(2 << 20, 6, 6, 4, 512 << 10);
-	expect_rings(2 << 20, 64, 8, 8, 256 << 10);
-	expect_rings(2 << 20, 2, 8, 2, 1 << 20); /* more CPUs may come than are there */
-	expect_rings(16 << 10, 64, 8, 1, 16 << 10);
-	expect_rings(64 << 10, 64, 8, 1, 64 << 10);
-	expect_rings(65 << 10, 64, 8, 2, 64 << 10);
-	expect_rings(300 << 10, 64, 8, 8, 64 << 10);
-	expect_rings(64 << 20, 1024, 8, 8, 8 << 20);
+	expect_rings(1 << 20, 1, 1, 1, 128 << 10, 1 << 20);
+	expect_rings(1 << 20, 2, 2, 2, 128 << 10, 1 << 20);
+	expect_rings(1 << 20, 6, 6, 4, 128 << 10, 1 << 20);
+	expect_rings(1 << 20, 64, 8, 8, 128 << 10, 1 << 20);
+	expect_rings(1 << 20, 2, 8, 2, 128 << 10, 1 << 20); /* more CPUs may come than are there */
+	expect_rings(16 << 10, 64, 8, 2, 8 << 10, 16 << 10);
+	expect_rings(17 << 10, 64, 8, 4, 8 << 10, 32 << 10);
+	expect_rings(300 << 10, 64, 8, 8, 64 << 10, 512 << 10);
+	expect_rings(64 << 20, 1024, 8, 8, 128 << 10, 64 << 20);
 	(void)state;
 }
 
