@@ -23,8 +23,7 @@ struct event_rings {
 	void *context;
 	int epoll_fd;
 	size_t n;
-	uint64_t *
-		full; /* of each ring but the last, whether that stands in for it; NULL: there is no such ring */
+	struct event_ring_state *states; /* of each; NULL: none, nor is there a last ring */
 	struct event_ring ring[EVENT_RINGS_MAX];
 };
 
@@ -69,7 +68,7 @@ static int take(void *context, void *data, size_t size)
 
 int event_rings_add(struct event_rings *rings, int fd, size_t bytes)
 {
-	struct epoll_event event = { .events = EPOLLIN };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 	struct event_ring *ring = &rings->ring[rings->n];
 
 	if (rings->n == EVENT_RINGS_MAX)
@@ -103,7 +102,7 @@ static int make(struct event_rings *rings, size_t bytes)
 }
 
 int event_rings_make(struct event_rings *rings, int map_fd, unsigned n, size_t bytes,
-		     size_t last_bytes, uint64_t *full)
+		     size_t last_bytes, struct event_ring_state *states)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
@@ -115,7 +114,7 @@ int event_rings_make(struct event_rings *rings, int map_fd, unsigned n, size_t b
 		if (err)
 			return err;
 	}
-	rings->full = full;
+	rings->states = states;
 	return 0;
 }
 
@@ -150,8 +149,21 @@ static void drain_last(struct event_rings *rings, const bool was_full[])
 		return;
 	for (size_t i = 0; i + 1 < rings->n; i++)
 		if (was_full[i])
-			__atomic_store_n(&rings->full[i], 0, __ATOMIC_SEQ_CST);
+			__atomic_store_n(&rings->states[i].is_full, 0, __ATOMIC_SEQ_CST);
 	drain(last);
+}
+
+/*
+ * The kernel side may ask to be read again from now on. Who waits for the descriptor is told of a ring that asks for it, not of one that
+ * has something in it.
+ */
+static void take_wakes(struct event_rings *rings)
+{
+	struct epoll_event events[EVENT_RINGS_MAX];
+
+	epoll_wait(rings->epoll_fd, events, EVENT_RINGS_MAX, 0);
+	for (size_t i = 0; rings->states && i < rings->n; i++)
+		__atomic_store_n(&rings->states[i].is_waited_for, 0, __ATOMIC_SEQ_CST);
 }
 
 void event_rings_drain(struct event_rings *rings)
@@ -161,13 +173,15 @@ void event_rings_drain(struct event_rings *rings)
 
 	if (!rings)
 		return;
-	n = rings->full ? rings->n - 1 : rings->n;
+	take_wakes(rings);
+	n = rings->states ? rings->n - 1 : rings->n;
 	for (size_t i = 0; i < n; i++) {
-		bool is_full = rings->full && __atomic_load_n(&rings->full[i], __ATOMIC_ACQUIRE);
+		bool is_full = rings->states &&
+			       __atomic_load_n(&rings->states[i].is_full, __ATOMIC_ACQUIRE);
 
 		was_full[i] = drain(&rings->ring[i]) && is_full;
 	}
-	if (rings->full)
+	if (rings->states)
 		drain_last(rings, was_full);
 }
 

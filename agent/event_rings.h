@@ -7,7 +7,7 @@
 #define LEADLINE_EVENT_RINGS_H
 
 #include <stddef.h>
-#include <stdint.h>
+#include "bpf/lib/event_rings.h"
 
 #define EVENT_RINGS_MAX 33
 
@@ -21,11 +21,11 @@ void event_rings_free(struct event_rings *rings); /* NULL is fine */
 /* A ring of so many bytes that is there already; fd stays the caller's and open. 0 or -errno. */
 int event_rings_add(struct event_rings *rings, int fd, size_t bytes);
 /*
- * Makes n rings of so many bytes each, and a last one of last_bytes for when one of them is full, which the kernel side says in
- * full[0 … n-1]; puts them into the map of maps. Sizes are powers of two; each ring has a page at least. 0, or -errno with some made.
+ * Makes n rings of so many bytes each, and a last one of last_bytes for when one of them is full; puts them into the map of
+ * maps. Sizes are powers of two; each ring has a page at least. states: of all of them, outlive it. 0, or -errno with some made.
  */
 int event_rings_make(struct event_rings *rings, int map_fd, unsigned n, size_t bytes,
-		     size_t last_bytes, uint64_t *full);
+		     size_t last_bytes, struct event_ring_state *states);
 /* The descriptor of the i-th that was made, and its size; -1: there are not so many. NULL has none. */
 int event_rings_made(const struct event_rings *rings, size_t i, size_t *ret_bytes);
 

@@ -231,12 +231,12 @@ static const struct bpf_map *own_map(const struct probe *probe, const char *name
 
 static int make_rings(struct probe *probe, const struct bpf_map *several)
 {
-	uint64_t *full = probe_rows(probe, "full_rings");
+	struct event_ring_state *states = probe_rows(probe, "event_ring_states");
 
-	return full ? event_rings_make(probe->rings, bpf_map__fd(several),
-				       bpf_map__max_entries(several) - 1, probe->ring_bytes,
-				       probe->last_ring_bytes, full)
-		    : -errno;
+	return states ? event_rings_make(probe->rings, bpf_map__fd(several),
+					 bpf_map__max_entries(several) - 1, probe->ring_bytes,
+					 probe->last_ring_bytes, states)
+		      : -errno;
 }
 
 static int prepare_rings(struct probe *probe)

@@ -211,7 +211,7 @@ int probe_event_rings(struct probe *probe, unsigned n, unsigned bytes, unsigned 
 
 	probe->ring_bytes = bytes;
 	probe->last_ring_bytes = last_bytes;
-	return err ? err : probe_map_size(probe, "full_rings", n);
+	return err ? err : probe_map_size(probe, "event_ring_states", n + 1);
 }
 
 int probe_map_fd(struct probe *probe, const char *name)

@@ -12,9 +12,9 @@ DEFINE_EVENT_RINGS();
 /* Into that ring, or the last. Returns false with the loss counted. */
 static __always_inline bool output(__u32 ring, void *event, __u64 size)
 {
-	return event_output(&event_rings, &full_rings, ring, event, size, false) ||
-	       event_output_last(&event_rings, &full_rings, ring, settings.rings, event, size,
-				 true);
+	return event_output(&event_rings, &event_ring_states, ring, event, size, false) ||
+	       event_output_last(&event_rings, &event_ring_states, ring, settings.rings, event,
+				 size);
 }
 
 /* An event under construction. Bytes: room for any offset and size that the verifier thinks of. */
@@ -179,8 +179,8 @@ __noinline int streams_send_event(const struct stream *stream, struct stream_scr
 
 static __always_inline bool send_event(const struct stream *stream, struct stream_scratch *scratch)
 {
-	return event_output(&event_rings, &full_rings, stream->ring, scratch, finish_event(scratch),
-			    !(scratch->event.sequence & 7)) ||
+	return event_output(&event_rings, &event_ring_states, stream->ring, scratch,
+			    finish_event(scratch), !(scratch->event.sequence & 7)) ||
 	       streams_send_event(stream, scratch);
 }
 

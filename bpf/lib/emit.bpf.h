@@ -9,6 +9,7 @@
 
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include "lib/event_rings.h"
 #include "lib/stats.h"
 
 struct {
@@ -43,7 +44,7 @@ struct event_ring_map {
  * Rings that are small, so that what is written next is still in a CPU's cache when their end is reached, and all of it is written
  * again soon: a large one takes the programs' own data out of the caches as it goes round. And one more, the last, which is large: for
  * when the agent does not get to reading in time. It takes the events of a ring from the one on that found no room, until the agent
- * has read them all; `full_rings` says of each ring whether that is so. How many, and of what size, is the user side's to say:
+ * has read them all; `event_ring_states` says of each ring whether that is so. How many, and of what size, is the user side's to say:
  * probe_event_rings() in probes/probe.h.
  */
 #define DEFINE_EVENT_RINGS()                                                                       \
@@ -58,8 +59,8 @@ struct event_ring_map {
 		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
 		__uint(max_entries, 1);                                                            \
 		__type(key, __u32);                                                                \
-		__type(value, __u64);                                                              \
-	} full_rings SEC(".maps")
+		__type(value, struct event_ring_state);                                            \
+	} event_ring_states SEC(".maps")
 
 /* Zeroed room for an event of a fixed size, or NULL with the loss counted. */
 static __always_inline void *event_reserve(void *ring, __u32 size)
@@ -87,41 +88,52 @@ static __always_inline void event_submit(void *ring, void *event)
 	bpf_ringbuf_submit(event, half_full ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/* `looks`: whether the ring is half full by now is looked at, too, which need not be for each event. */
-static __always_inline long event_put(void *ring, void *event, __u64 size, bool looks)
+/*
+ * `looks`: whether the ring is half full by now is looked at, too, which need not be for each event. The agent is woken for that once: it
+ * takes an interrupt on this CPU, and often one on another.
+ */
+static __always_inline long event_put(void *ring, struct event_ring_state *state, void *event,
+				      __u64 size, bool looks)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
 	if (!ring)
 		return -1;
-	if (looks && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
-			     bpf_ringbuf_query(ring, BPF_RB_RING_SIZE))
+	if (looks && !state->is_waited_for &&
+	    bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) * 2 >
+		    bpf_ringbuf_query(ring, BPF_RB_RING_SIZE)) {
+		state->is_waited_for = 1;
 		flags = BPF_RB_FORCE_WAKEUP;
+	}
 	return bpf_ringbuf_output(ring, event, size, flags);
 }
 
 /*
- * Copies an event of any size into one of the rings, if that is not full. Returns whether it did. rings, full: the maps of
+ * Copies an event of any size into one of the rings, if that is not full. Returns whether it did. rings, states: the maps of
  * DEFINE_EVENT_RINGS().
  */
-static __always_inline bool event_output(void *rings, void *full, __u32 index, void *event,
+static __always_inline bool event_output(void *rings, void *states, __u32 index, void *event,
 					 __u64 size, bool looks)
 {
-	const __u64 *is_full = bpf_map_lookup_elem(full, &index);
+	struct event_ring_state *state = bpf_map_lookup_elem(states, &index);
 
-	return is_full && !*is_full &&
-	       !event_put(bpf_map_lookup_elem(rings, &index), event, size, looks);
+	return state && !state->is_full &&
+	       !event_put(bpf_map_lookup_elem(rings, &index), state, event, size, looks);
 }
 
-/* To be called when that did not, and event_output() no more until the agent says so: into the last ring. Returns false with the loss counted. */
-static __always_inline bool event_output_last(void *rings, void *full, __u32 index, __u32 last,
-					      void *event, __u64 size, bool looks)
+/*
+ * To be called when that did not: the event, and those that follow, go into the last ring. Returns false with the loss
+ * counted.
+ */
+static __always_inline bool event_output_last(void *rings, void *states, __u32 index, __u32 last,
+					      void *event, __u64 size)
 {
-	__u64 *is_full = bpf_map_lookup_elem(full, &index);
+	struct event_ring_state *state = bpf_map_lookup_elem(states, &index);
 
-	if (is_full)
-		*is_full = 1;
-	if (is_full && !event_put(bpf_map_lookup_elem(rings, &last), event, size, looks))
+	if (state)
+		state->is_full = 1;
+	state = bpf_map_lookup_elem(states, &last);
+	if (state && !event_put(bpf_map_lookup_elem(rings, &last), state, event, size, true))
 		return true;
 	count_loss(LOSS_RING_FULL);
 	return false;
