@@ -82,6 +82,12 @@ http1_inline __u64 http1_equal(__u64 a, __u64 b)
 	return (__u64)(((long long)((a ^ b) - 1)) >> 63);
 }
 
+/* All ones when a bit is set, else 0; the same. */
+http1_inline __u64 http1_any(__u64 word)
+{
+	return (__u64)((long long)(word | -word) >> 63);
+}
+
 http1_inline __u8 http1_method(__u64 word)
 {
 	const __u64 four = 0xffffffffULL, five = 0xffffffffffULL, six = 0xffffffffffffULL,
@@ -651,15 +657,18 @@ http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *vi
 	return events;
 }
 
+#define HTTP1_UPGRADE_STEPS 64 /* words and lines of a head: 300 to 400 bytes */
+
 /*
  * Whether the head that has just ended says that the connection goes on in HTTP/2 (RFC 7540, 3.2): "Upgrade: h2c". False, too, where
- * the field was in a call, or a piece of memory, before the last one.
+ * the field was in a call, or a piece of memory, before the last one, or is further back than so many steps go.
  */
 http1_outline int http1_upgrades_to_http2(struct http1_view *view)
 {
-	const __u64 mask = 0x2020202020202000ULL,
-		    name = HTTP1_WORD('\n', 'u', 'p', 'g', 'r', 'a', 'd', 'e'),
+	const __u64 mask = 0x0020202020202020ULL,
+		    name = HTTP1_WORD('u', 'p', 'g', 'r', 'a', 'd', 'e', ':'),
 		    h2c = HTTP1_WORD('h', '2', 'c', 0, 0, 0, 0, 0);
+	__u32 at = 0, end, found = 0;
 	__u64 value;
 	__u8 after;
 
@@ -667,14 +676,20 @@ http1_outline int http1_upgrades_to_http2(struct http1_view *view)
 	if (!view)
 		return 0;
 #endif
-	view->cursor = 0;
+	end = view->at;
 	/* the last one: there may be other heads before */
-	for (__u32 at = 0; at < HTTP1_WINDOW && at + 9 < view->at; at++) {
-		if ((http1_word(view, at) | mask) == name && http1_byte(view, at + 8) == ':') {
-			view->cursor = at + 9;
-			http1_forget();
-		}
+	for (__u32 i = 0; i < HTTP1_UPGRADE_STEPS && at < end; i++) {
+		__u64 marks = http1_newlines(http1_word(view, at)), other;
+		__u32 step = http1_first(marks) + 1; /* 9 where there is none */
+
+		/* to the next line, or word; without a branch, as the verifier follows each */
+		at += step - (step >> 3 & step);
+		other = ((http1_word(view, at) | mask) ^ name) | (~http1_any(marks) & 1) |
+			((__u64)end - at - 1) >> 63;
+		found = (found & (__u32)http1_any(other)) | ((at + 8) & ~(__u32)http1_any(other));
 	}
+	view->cursor = found;
+	http1_forget();
 	if (!view->cursor)
 		return 0;
 	http1_skip_blanks(view);
