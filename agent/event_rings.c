@@ -105,17 +105,24 @@ int event_rings_make(struct event_rings *rings, int map_fd, unsigned n, size_t b
 		     size_t last_bytes, struct event_ring_state *states)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint32_t at[EVENT_RINGS_MAX], count = 0;
+	int fds[EVENT_RINGS_MAX], err;
 
-	for (uint32_t i = 0; i <= n; i++) {
-		size_t size = i < n ? bytes : last_bytes;
+	if (rings->n + n >= EVENT_RINGS_MAX)
+		return -E2BIG;
+	for (; count <= n; count++) {
+		size_t size = count < n ? bytes : last_bytes;
 		int fd = make(rings, size > page ? size : page);
-		int err = fd < 0 ? fd : bpf_map_update_elem(map_fd, &i, &fd, BPF_ANY);
 
-		if (err)
-			return err;
+		if (fd < 0)
+			return fd;
+		at[count] = count;
+		fds[count] = fd;
 	}
-	rings->states = states;
-	return 0;
+	/* all at once: after each change of a map of maps the kernel waits for programs that run, some 15 ms */
+	err = bpf_map_update_batch(map_fd, at, fds, &count, NULL);
+	rings->states = err ? NULL : states;
+	return err;
 }
 
 int event_rings_made(const struct event_rings *rings, size_t i, size_t *ret_bytes)

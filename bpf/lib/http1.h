@@ -657,7 +657,7 @@ http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *vi
 	return events;
 }
 
-#define HTTP1_UPGRADE_STEPS 64 /* words and lines of a head: 300 to 400 bytes */
+#define HTTP1_UPGRADE_STEPS 40 /* words and lines of a head: 200 to 250 bytes */
 
 /*
  * Whether the head that has just ended says that the connection goes on in HTTP/2 (RFC 7540, 3.2): "Upgrade: h2c". False, too, where
