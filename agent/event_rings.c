@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "agent/event_rings.h"
 
@@ -15,7 +16,11 @@ struct event_ring {
 	struct ring_buffer *buffer;
 	int fd;
 	bool is_made;
-	size_t bytes, drained; /* the latter: in this turn */
+	size_t bytes;
+	uint64_t at_most,
+		drained; /* bytes in this turn, with what the kernel puts before each event and behind it */
+	/* How far it is read and written, in bytes since it was made; the first of a page each. */
+	const uint64_t *read_to, *written_to;
 };
 
 struct event_rings {
@@ -43,11 +48,31 @@ struct event_rings *event_rings_new(event_callback *callback, void *context)
 	return rings;
 }
 
+/* What precedes the data in a mapped ring: kernel/bpf/ringbuf.c, ringbuf_map_mmap_kern(). */
+static int map_positions(struct event_ring *ring)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *pages = mmap(NULL, 2 * page, PROT_READ, MAP_SHARED, ring->fd, 0);
+
+	if (pages == MAP_FAILED)
+		return -errno;
+	ring->read_to = pages;
+	ring->written_to = (const uint64_t *)((const char *)pages + page);
+	return 0;
+}
+
+static void unmap_positions(struct event_ring *ring)
+{
+	if (ring->read_to)
+		munmap((void *)ring->read_to, 2 * (size_t)sysconf(_SC_PAGESIZE));
+}
+
 void event_rings_free(struct event_rings *rings)
 {
 	if (!rings)
 		return;
 	for (size_t i = 0; i < rings->n; i++) {
+		unmap_positions(&rings->ring[i]);
 		ring_buffer__free(rings->ring[i].buffer);
 		if (rings->ring[i].is_made)
 			close(rings->ring[i].fd);
@@ -62,14 +87,15 @@ static int take(void *context, void *data, size_t size)
 	struct event_ring *ring = context;
 
 	ring->rings->callback(ring->rings->context, data, size);
-	ring->drained += size;
-	return ring->drained < ring->bytes ? 0 : -EAGAIN;
+	ring->drained += (size + BPF_RINGBUF_HDR_SZ + 7) / 8 * 8;
+	return ring->drained < ring->at_most ? 0 : -EAGAIN;
 }
 
 int event_rings_add(struct event_rings *rings, int fd, size_t bytes)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 	struct event_ring *ring = &rings->ring[rings->n];
+	int err;
 
 	if (rings->n == EVENT_RINGS_MAX)
 		return -E2BIG;
@@ -77,9 +103,11 @@ int event_rings_add(struct event_rings *rings, int fd, size_t bytes)
 	ring->buffer = ring_buffer__new(fd, take, ring, NULL);
 	if (!ring->buffer)
 		return -errno;
-	if (epoll_ctl(rings->epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
-		int err = -errno;
-
+	err = map_positions(ring);
+	if (!err && epoll_ctl(rings->epoll_fd, EPOLL_CTL_ADD, fd, &event))
+		err = -errno;
+	if (err) {
+		unmap_positions(ring);
 		ring_buffer__free(ring->buffer);
 		return err;
 	}
@@ -136,28 +164,29 @@ int event_rings_made(const struct event_rings *rings, size_t i, size_t *ret_byte
 	return -1;
 }
 
-/* Returns whether that was all of it. */
-static bool drain(struct event_ring *ring)
+static uint64_t written(const struct event_ring *ring)
 {
-	ring->drained = 0;
-	ring_buffer__consume(ring->buffer);
-	return ring->drained < ring->bytes;
+	return __atomic_load_n(ring->written_to, __ATOMIC_SEQ_CST);
 }
 
-/*
- * Of a ring that was full, what is in the last ring comes after what is in itself, so that is read first. Once both are empty its events go
- * into it again; what was on its way into the last ring meanwhile is read before those.
- */
-static void drain_last(struct event_rings *rings, const bool was_full[])
+static bool is_empty(const struct event_ring *ring)
 {
-	struct event_ring *last = &rings->ring[rings->n - 1];
+	return __atomic_load_n(ring->read_to, __ATOMIC_ACQUIRE) == written(ring);
+}
 
-	if (!drain(last))
-		return;
-	for (size_t i = 0; i + 1 < rings->n; i++)
-		if (was_full[i])
-			__atomic_store_n(&rings->states[i].is_full, 0, __ATOMIC_SEQ_CST);
-	drain(last);
+/* What was written up to there. Returns false when a hook is still at one of these events, which holds up those behind it. */
+static bool drain_to(struct event_ring *ring, uint64_t end)
+{
+	ring->at_most = end - __atomic_load_n(ring->read_to, __ATOMIC_ACQUIRE);
+	ring->drained = 0;
+	if (ring->at_most)
+		ring_buffer__consume(ring->buffer);
+	return ring->drained >= ring->at_most;
+}
+
+static bool drain_all(struct event_ring *ring)
+{
+	return drain_to(ring, written(ring));
 }
 
 /*
@@ -173,23 +202,48 @@ static void take_wakes(struct event_rings *rings)
 		__atomic_store_n(&rings->states[i].is_waited_for, 0, __ATOMIC_SEQ_CST);
 }
 
+static bool is_full(const struct event_rings *rings, size_t i)
+{
+	return __atomic_load_n(&rings->states[i].is_full, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Events of a ring that is full are in the last one behind what is in itself, which is read first; as long as it is full nothing
+ * comes behind that. Of one that is not they may be there, too, from a hook that found it full just before it no longer was: these
+ * come before what is in itself. Which of both holds is asked after it was seen how far the last one was written, as that a
+ * ring is full is said before its events go there. What is held up leaves what comes after it for the next time.
+ */
+static void drain_with_last(struct event_rings *rings)
+{
+	struct event_ring *last = &rings->ring[rings->n - 1];
+	uint64_t last_end = written(last);
+	bool was_full[EVENT_RINGS_MAX], is_held_up = false;
+
+	for (size_t i = 0; i + 1 < rings->n; i++) {
+		was_full[i] = is_full(rings, i);
+		if (was_full[i] && !drain_all(&rings->ring[i]))
+			is_held_up = true;
+	}
+	if (is_held_up || !drain_to(last, last_end))
+		return;
+	for (size_t i = 0; i + 1 < rings->n; i++)
+		if (!was_full[i])
+			drain_all(&rings->ring[i]);
+	for (size_t i = 0; i + 1 < rings->n && is_empty(last); i++)
+		if (was_full[i] && is_empty(&rings->ring[i]))
+			__atomic_store_n(&rings->states[i].is_full, 0, __ATOMIC_SEQ_CST);
+}
+
 void event_rings_drain(struct event_rings *rings)
 {
-	bool was_full[EVENT_RINGS_MAX] = { false };
-	size_t n;
-
 	if (!rings)
 		return;
 	take_wakes(rings);
-	n = rings->states ? rings->n - 1 : rings->n;
-	for (size_t i = 0; i < n; i++) {
-		bool is_full = rings->states &&
-			       __atomic_load_n(&rings->states[i].is_full, __ATOMIC_ACQUIRE);
-
-		was_full[i] = drain(&rings->ring[i]) && is_full;
-	}
 	if (rings->states)
-		drain_last(rings, was_full);
+		drain_with_last(rings);
+	else
+		for (size_t i = 0; i < rings->n; i++)
+			drain_all(&rings->ring[i]);
 }
 
 int event_rings_fd(const struct event_rings *rings)

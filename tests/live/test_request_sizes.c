@@ -134,6 +134,7 @@ static void over_http2(void **state)
 	nginx = start_nginx("http2");
 	shell("h2load -n %d -c 3 -m 5 %s >/dev/null", STREAMS, nginx_url(nginx, "/files/large"));
 	page = leadline_scrape(leadline);
+	requests_expect_nothing_lost(page);
 	nginx_bytes(nginx, "/", &received, &sent);
 	assert_true(sent > STREAMS * 3000017.);
 	expect_bytes(page, SERVER, "request", received + STREAMS * FRAME_HEADER);
