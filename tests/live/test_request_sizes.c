@@ -5,6 +5,7 @@
  */
 #include <math.h>
 #include "tests/harness/harness.h"
+#include "tests/harness/requests.h"
 
 #define SERVER "leadline_http_server_message_bytes_total"
 #define CLIENT "leadline_http_client_message_bytes_total"
