@@ -15,7 +15,7 @@
 #include "probes/slow_requests.h"
 
 #define DEFAULT_ROWS   256
-#define MIN_RING_BYTES (8U << 10) /* one of the largest events in each half */
+#define MIN_RING_BYTES (8U << 10) /* has room for the largest event */
 #define HOT_RING_BYTES (128U << 10) /* stays in a CPU's cache beside what programs have there */
 #define MIN_ROWS       (EXCHANGE_FIRST_ROW + 16)
 

@@ -347,19 +347,25 @@ static void expect_all(const struct page *page, const char *metric, const char *
 			    .count == UPGRADES);
 }
 
-static void a_101_is_no_answer_where_none_follows(void **state)
+/* So end the upgrades of connections that both sides use so, at both of them. */
+static void expect_upgrades_end(void (*server)(int), void (*client)(int), const char *status,
+				const char *error)
 {
 	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
-	struct dialogue dialogue = { .family = AF_INET,
-				     .connections = UPGRADES,
-				     .server = switch_and_leave,
-				     .client = upgrade_in_vain };
+	struct dialogue dialogue = {
+		.family = AF_INET, .connections = UPGRADES, .server = server, .client = client
+	};
 	struct parties parties = dialogue_hold(&dialogue, 30);
 	struct page *page = leadline_scrape(leadline);
 
-	expect_all(page, "http_server_request_duration_seconds", parties.server, "", "no_response");
-	expect_all(page, "http_client_request_duration_seconds", parties.client, "", "no_response");
+	expect_all(page, "http_server_request_duration_seconds", parties.server, status, error);
+	expect_all(page, "http_client_request_duration_seconds", parties.client, status, error);
 	page_free(page);
+}
+
+static void a_101_is_no_answer_where_none_follows(void **state)
+{
+	expect_upgrades_end(switch_and_leave, upgrade_in_vain, "", "no_response");
 	(void)state;
 }
 
@@ -386,17 +392,7 @@ static void ask_for_websocket(int s)
 
 static void any_other_upgrade_ends_with_its_101(void **state)
 {
-	struct leadline *leadline = leadline_start_only("requests", (const char *const[]){ NULL });
-	struct dialogue dialogue = { .family = AF_INET,
-				     .connections = UPGRADES,
-				     .server = switch_to_websocket,
-				     .client = ask_for_websocket };
-	struct parties parties = dialogue_hold(&dialogue, 30);
-	struct page *page = leadline_scrape(leadline);
-
-	expect_all(page, "http_server_request_duration_seconds", parties.server, "101", "");
-	expect_all(page, "http_client_request_duration_seconds", parties.client, "101", "");
-	page_free(page);
+	expect_upgrades_end(switch_to_websocket, ask_for_websocket, "101", "");
 	(void)state;
 }
 
