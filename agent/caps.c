@@ -101,17 +101,17 @@ static bool has_capability(int bit)
 #define CAP_BPF		    39
 
 /*
- * The only way to know whether functions can be traced is to do it: an empty program on a function every
- * kernel has. Some kernels refuse the load, others the attachment.
+ * The only way to know whether the kernel takes a kind of program is to try: an empty one for a function that every kernel has, which
+ * is attached, too, if it is to trace that.
  */
-static bool fentry_works(const struct caps *caps)
+static bool tracing_works(const struct caps *caps, enum bpf_attach_type type, const char *function)
 {
 	const struct bpf_insn program[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
-	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FENTRY);
-	int id = btf__find_by_name_kind(caps->btf, "tcp_sendmsg", BTF_KIND_FUNC);
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = type);
+	int id = btf__find_by_name_kind(caps->btf, function, BTF_KIND_FUNC);
 	int fd, link;
 
 	if (id < 0)
@@ -125,8 +125,8 @@ static bool fentry_works(const struct caps *caps)
 			   sizeof(program) / sizeof(program[0]), &options);
 	if (fd < 0)
 		return false;
-	link = bpf_raw_tracepoint_open(NULL, fd);
-	if (link >= 0)
+	link = type == BPF_TRACE_ITER ? fd : bpf_raw_tracepoint_open(NULL, fd);
+	if (link >= 0 && link != fd)
 		close(link);
 	close(fd);
 	return link >= 0;
@@ -186,7 +186,12 @@ int caps_new(const char *avoid, struct caps **ret_caps, char *error, size_t erro
 	};
 	offers->kind_works[HOOK_TP_BTF] = true;
 	offers->kind_works[HOOK_ITER] = true;
-	offers->kind_works[HOOK_FENTRY] = offers->kind_works[HOOK_FEXIT] = fentry_works(caps);
+	offers->kind_works[HOOK_ITER_MAP] =
+		tracing_works(caps, BPF_TRACE_ITER, "bpf_iter_bpf_sk_storage_map");
+	offers->kind_why_not[HOOK_ITER_MAP] =
+		"this kernel lets no program walk the elements of a map";
+	offers->kind_works[HOOK_FENTRY] = offers->kind_works[HOOK_FEXIT] =
+		tracing_works(caps, BPF_TRACE_FENTRY, "tcp_sendmsg");
 	offers->kind_why_not[HOOK_FENTRY] = offers->kind_why_not[HOOK_FEXIT] =
 		"this kernel does not allow tracing of functions (needs CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)";
 	offers->kind_works[HOOK_KPROBE] = offers->kind_works[HOOK_KRETPROBE] =

@@ -14,6 +14,7 @@ static const char *const kind_names[] = {
 	[HOOK_KRETPROBE] = "kretprobe",
 	[HOOK_TRACEPOINT] = "tracepoint",
 	[HOOK_ITER] = "iter",
+	[HOOK_ITER_MAP] = "iter_map",
 	[HOOK_UPROBE_MULTI] = "uprobe_multi",
 	[HOOK_UPROBE] = "uprobe",
 };

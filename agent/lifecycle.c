@@ -354,7 +354,8 @@ bool probe_hook_is_apart(const struct probe *probe, size_t i)
 {
 	enum hook_kind kind = probe->hooks[i].choice.alternative->kind;
 
-	return kind == HOOK_ITER || kind == HOOK_UPROBE_MULTI || kind == HOOK_UPROBE;
+	return kind == HOOK_ITER || kind == HOOK_ITER_MAP || kind == HOOK_UPROBE_MULTI ||
+	       kind == HOOK_UPROBE;
 }
 
 int probe_attach_hook(struct probe *probe, size_t i)

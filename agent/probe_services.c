@@ -314,55 +314,58 @@ int probe_lent_settings(struct probe *probe, void *settings, size_t size)
 
 /* ---- iterators ---- */
 
-static int run_iterator(struct probe *probe, const char *name,
-			const struct bpf_iter_attach_opts *options)
+static int run_hook(struct probe *probe, size_t i, const struct bpf_iter_attach_opts *options)
 {
 	char output[512];
 	ssize_t n;
 	int fd, err = 0;
 
-	for (size_t i = 0; i < probe->n_hooks; i++) {
-		const struct hook_alternative *alternative = probe->hooks[i].choice.alternative;
-
-		if (!alternative || alternative->kind != HOOK_ITER ||
-		    strcmp(alternative->program, name))
-			continue;
-		if (!probe->links[i]) {
-			struct bpf_program *program =
-				bpf_object__find_program_by_name(probe->object, name);
-
-			probe->links[i] = bpf_program__attach_iter(program, options);
-			if (!probe->links[i])
-				return -errno;
-		}
-		fd = bpf_iter_create(bpf_link__fd(probe->links[i]));
-		if (fd < 0)
+	if (!probe->links[i]) {
+		probe->links[i] = bpf_program__attach_iter(
+			bpf_object__find_program_by_name(
+				probe->object, probe->hooks[i].choice.alternative->program),
+			options);
+		if (!probe->links[i])
 			return -errno;
-		do {
-			n = read(fd, output, sizeof(output));
-		} while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
-		if (n < 0)
-			err = -errno;
-		close(fd);
-		return err;
 	}
-	return -ENOENT;
+	fd = bpf_iter_create(bpf_link__fd(probe->links[i]));
+	if (fd < 0)
+		return -errno;
+	do {
+		n = read(fd, output, sizeof(output));
+	} while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
+	if (n < 0)
+		err = -errno;
+	close(fd);
+	return err;
 }
 
 int probe_run_iterator(struct probe *probe, const char *program)
 {
-	return run_iterator(probe, program, NULL);
+	for (size_t i = 0; i < probe->n_hooks; i++) {
+		const struct hook_alternative *alternative = probe->hooks[i].choice.alternative;
+
+		if (alternative && alternative->kind == HOOK_ITER &&
+		    !strcmp(alternative->program, program))
+			return run_hook(probe, i, NULL);
+	}
+	return -ENOENT;
 }
 
-int probe_run_map_iterator(struct probe *probe, const char *program, const char *map)
+int probe_visit_sockets(struct probe *probe, const char *hook, const char *map)
 {
 	union bpf_iter_link_info info = {};
 	LIBBPF_OPTS(bpf_iter_attach_opts, options, .link_info = &info,
 		    .link_info_len = sizeof(info));
+	long i = find_hook(probe, hook);
 	int fd = probe_map_fd(probe, map);
 
+	if (i < 0 || !probe->hooks[i].choice.alternative)
+		return -ENOENT;
+	if (probe->hooks[i].choice.alternative->kind != HOOK_ITER_MAP)
+		return run_hook(probe, (size_t)i, NULL);
 	if (fd < 0)
 		return fd;
 	info.map.map_fd = (__u32)fd;
-	return run_iterator(probe, program, &options);
+	return run_hook(probe, (size_t)i, &options);
 }

@@ -16,6 +16,7 @@
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
 #include "lib/task.bpf.h"
+#include "lib/file_sockets.bpf.h"
 #include "network.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -52,7 +53,8 @@ DEFINE_ROWS(udp_rows, struct udp_row);
 
 struct udp_state {
 	__u32 entity;
-	__u32 has_owner;
+	__u8 has_owner;
+	__u8 met; /* lib/file_sockets.bpf.h */
 	__u64 generation; /* of the entity's row when the socket was given to it */
 	__u64 search; /* number of the last search for owners before it needed one */
 	__u64 pending[UDP_DROP_REASONS]; /* from before the owner was found */
@@ -80,7 +82,7 @@ struct listener_state {
 	__u32 row;
 	__u32 packets; /* counted in sk_drops besides attempts to connect */
 	__u32 counted; /* overflows as far as they are added to the row */
-	__u32 pad;
+	__u8 met; /* lib/file_sockets.bpf.h */
 };
 
 struct {
@@ -181,15 +183,13 @@ int BPF_PROG(udp_dropped, int error, struct sock *sk)
 }
 
 /* Moves what waited for an owner, once there is one; gives up those for whom a whole search found none. */
-SEC("iter/bpf_sk_storage_map")
-int udp_settle(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline void settle(struct udp_state *state)
 {
 	struct udp_totals *totals = totals_of_udp();
-	struct udp_state *state = ctx->value;
 	struct udp_row *row;
 
-	if (!state || !totals)
-		return 0;
+	if (!totals)
+		return;
 	if (!state->has_owner && state->search != totals->search)
 		own_udp(state, ENTITY_OTHER);
 	row = row_of_udp(state);
@@ -200,6 +200,31 @@ int udp_settle(struct bpf_iter__bpf_sk_storage_map *ctx)
 		else
 			ROW_ADD_ATOMIC(totals->pending[i], state->pending[i]);
 	}
+}
+
+SEC("iter/bpf_sk_storage_map")
+int udp_settle(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct udp_state *state = ctx->value;
+
+	if (state)
+		settle(state);
+	return 0;
+}
+
+SEC("iter/task_file")
+int udp_settle_by_file(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = sock_of_file(ctx->file);
+	struct udp_state *state;
+
+	if (!ctx->task)
+		end_file_pass();
+	if (!sk)
+		return 0;
+	state = bpf_sk_storage_get(&udp_sockets, sk, NULL, 0);
+	if (state && is_first_met(&state->met))
+		settle(state);
 	return 0;
 }
 
@@ -333,21 +358,44 @@ int BPF_PROG(listen_state_changed, const struct sock *const_sk, const int from, 
 	return 0;
 }
 
+static __always_inline void visit_listener(struct sock *sk, struct listener_state *state)
+{
+	struct listen_row *row;
+
+	if (sk->__sk_common.skc_state != TCP_LISTEN)
+		return;
+	row = row_of_listener(sk, state);
+	if (!row)
+		return;
+	count_overflows(sk, state, row);
+	raise_level(&row->level, sk->sk_ack_backlog, room_of(sk));
+	ROW_ADD_ATOMIC(row->sockets, 1);
+}
+
 SEC("iter/bpf_sk_storage_map")
 int listen_visit(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct listener_state *state = ctx->value;
 	struct sock *sk = ctx->sk;
-	struct listen_row *row;
 
-	if (!sk || !state || sk->__sk_common.skc_state != TCP_LISTEN)
+	if (sk && state)
+		visit_listener(sk, state);
+	return 0;
+}
+
+SEC("iter/task_file")
+int listen_visit_by_file(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = sock_of_file(ctx->file);
+	struct listener_state *state;
+
+	if (!ctx->task)
+		end_file_pass();
+	if (!sk)
 		return 0;
-	row = row_of_listener(sk, state);
-	if (!row)
-		return 0;
-	count_overflows(sk, state, row);
-	raise_level(&row->level, sk->sk_ack_backlog, room_of(sk));
-	ROW_ADD_ATOMIC(row->sockets, 1);
+	state = bpf_sk_storage_get(&listeners, sk, NULL, 0);
+	if (state && is_first_met(&state->met))
+		visit_listener(sk, state);
 	return 0;
 }
 
@@ -469,16 +517,10 @@ SEC("iter/task_file")
 int network_adopt(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
+	struct sock *sk = sock_of_file(ctx->file);
 	struct udp_state *state;
-	struct socket *socket;
-	struct sock *sk;
 
-	if (!file || !task)
-		return 0;
-	socket = bpf_sock_from_file(file);
-	sk = socket ? socket->sk : NULL;
-	if (!sk)
+	if (!sk || !task)
 		return 0;
 	if (sk->sk_protocol == IPPROTO_TCP && sk->__sk_common.skc_state == TCP_LISTEN) {
 		adopt_listener(sk, task);

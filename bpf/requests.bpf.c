@@ -19,6 +19,7 @@
 #include "lib/budget.bpf.h"
 #include "lib/compat.bpf.h"
 #include "lib/emit.bpf.h"
+#include "lib/file_sockets.bpf.h"
 #include "lib/task.bpf.h"
 #include "requests_connection.bpf.h"
 #include "requests_connects.bpf.h"
@@ -104,11 +105,9 @@ static __always_inline void waited_for(struct sock *sk, const struct connection 
 	enum waited_for whom = is_asking(connection) ? WAITED_FOR_PEER : WAITED_FOR_CLIENT;
 
 	if (connection->role == ROLE_STREAM) {
-		struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
-
-		if (!stream || stream->role != REQUESTS_CLIENT)
+		if (connection->stream.role != REQUESTS_CLIENT)
 			return;
-		protocol = stream->protocol;
+		protocol = connection->stream.protocol;
 		whom = WAITED_FOR_PEER;
 	}
 	waited(sk, whom, protocol);
@@ -138,10 +137,8 @@ __noinline int requests_within_tls(struct connection *connection, struct work *w
 }
 
 /* Hooks were away, and it is not known what went over the connection meanwhile. */
-static __always_inline void resume(struct sock *sk, struct connection *connection, __u16 absences)
+static __always_inline void resume(struct connection *connection, __u16 absences)
 {
-	struct stream *stream;
-
 	connection->absences = absences;
 	switch (connection->role) {
 	case ROLE_SERVER:
@@ -154,9 +151,7 @@ static __always_inline void resume(struct sock *sk, struct connection *connectio
 		connection->request.phase = HTTP1_START;
 		break;
 	case ROLE_STREAM:
-		stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
-		if (stream)
-			miss_calls(stream);
+		miss_calls(&connection->stream);
 		break;
 	}
 }
@@ -187,7 +182,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 		connection->absences = lane ? lane->absences : 0;
 		is_new = true;
 	} else if (was_missed(connection, lane)) {
-		resume(sk, connection, lane->absences);
+		resume(connection, lane->absences);
 		if (tcp)
 			connection->read_seq = tcp_read_seq(sk) - (is_send ? 0 : size);
 	}
@@ -218,7 +213,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 	if (connection->role != ROLE_STREAM)
 		connection_take_call(connection, work, size, how);
 	if (connection->role == ROLE_STREAM)
-		stream_moved(sk, connection, work, size, how);
+		streams_take_call(&connection->stream, connection, work, size, how);
 	if (connection->serves_too && is_end_of_wait(connection, is_send, is_new, in_body))
 		waited_for(sk, connection);
 }
@@ -250,7 +245,7 @@ __noinline int requests_plain_text_over(const __u64 *sk, enum response_end how)
 	if (!tls)
 		return 0;
 	if (tls->connection.role == ROLE_STREAM && how == CLOSED)
-		streams_over(&tls->stream, &tls->connection);
+		streams_over(&tls->connection.stream, &tls->connection);
 	requests_over(&tls->connection, &key, how);
 	if (how == CLOSED)
 		bpf_map_delete_elem(&tls_sockets, &key);
@@ -265,11 +260,11 @@ static __always_inline void response_over(struct sock *sk, enum response_end how
 	if (!connection)
 		return;
 	if (was_missed(connection, budget_lane()))
-		resume(sk, connection, connection->absences);
+		resume(connection, connection->absences);
 	if (connection->role == ROLE_STREAM || connection->encrypted)
 		requests_plain_text_over(&address, how);
 	if (connection->role == ROLE_STREAM && how == CLOSED)
-		streams_over(bpf_sk_storage_get(&streams, sk, NULL, 0), connection);
+		streams_over(&connection->stream, connection);
 	requests_over(connection, &address, how);
 }
 
@@ -581,52 +576,69 @@ static __always_inline void note_connection(struct sock *sk, struct connection *
 		note_in_flight(row, REQUESTS_CLIENT, start_ns, times);
 }
 
-/* All connections with requests in flight; the map in_flight was cleared before. */
+/* ---- what is in flight: the rows of `in_flight` were cleared before ---- */
+
+static __always_inline void visit(struct sock *sk, struct connection *connection)
+{
+	shared.unix_sockets += sk->__sk_common.skc_family == AF_UNIX;
+	if (was_missed(connection, budget_lane()))
+		return;
+	if (connection->role != ROLE_STREAM)
+		note_connection(sk, connection);
+	else if (connection->stream.protocol != PREFIX_TLS || !tls_is_told((__u64)sk))
+		stream_pass(&connection->stream, connection);
+}
+
+static long visit_within_tls(struct bpf_map *map, const __u64 *address, struct tls_connection *tls,
+			     void *context)
+{
+	if (tls->connection.role == ROLE_STREAM)
+		stream_pass(&tls->connection.stream, &tls->connection);
+	else
+		note_connection(NULL, &tls->connection);
+	return 0;
+}
+
+/* All sockets have been visited. In the agent's own time. */
+static __always_inline void end_pass(void)
+{
+	if (shared.tls)
+		bpf_for_each_map_elem(&tls_sockets, visit_within_tls, NULL, 0);
+	kernel_copies_find(&shared.copies);
+}
+
 SEC("iter/bpf_sk_storage_map")
 int requests_pass(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct sock *sk = ctx->sk;
 	struct connection *connection;
-	struct stream *stream;
 
-	if (!sk) { /* it is over, in the agent's own time */
-		kernel_copies_find(&shared.copies);
+	if (!sk) {
+		end_pass();
 		return 0;
 	}
 	/* ctx->value is the same, but may only be read at constant offsets */
 	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
-	if (!connection)
-		return 0;
-	shared.unix_sockets += sk->__sk_common.skc_family == AF_UNIX;
-	if (was_missed(connection, budget_lane()))
-		return 0;
-	if (connection->role != ROLE_STREAM) {
-		note_connection(sk, connection);
-		return 0;
-	}
-	stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
-	if (stream && !(stream->protocol == PREFIX_TLS && tls_is_told((__u64)sk)))
-		stream_pass(stream, connection);
+	if (connection)
+		visit(sk, connection);
 	return 0;
 }
 
-/* The same of what goes on within TLS. */
-SEC("iter/bpf_map_elem")
-int requests_tls_pass(struct bpf_iter__bpf_map_elem *ctx)
+SEC("iter/task_file")
+int requests_pass_by_file(struct bpf_iter__task_file *ctx)
 {
-	const __u64 *address = ctx->key;
-	struct tls_connection *tls;
-	__u64 key;
+	struct sock *sk = sock_of_file(ctx->file);
+	struct connection *connection;
 
-	if (!address)
+	if (!ctx->task) {
+		end_file_pass();
+		end_pass();
 		return 0;
-	key = *address;
-	tls = bpf_map_lookup_elem(&tls_sockets, &key);
-	if (!tls)
+	}
+	if (!sk)
 		return 0;
-	if (tls->connection.role == ROLE_STREAM)
-		stream_pass(&tls->stream, &tls->connection);
-	else
-		note_connection(NULL, &tls->connection);
+	connection = bpf_sk_storage_get(&connections, sk, NULL, 0);
+	if (connection && is_first_met(&connection->met))
+		visit(sk, connection);
 	return 0;
 }

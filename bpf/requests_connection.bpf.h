@@ -11,9 +11,12 @@
 #include "lib/emit.bpf.h"
 #include "lib/http1_call.bpf.h"
 #include "lib/http1.h"
+#include "lib/http2_frames.h"
 #include "lib/task.bpf.h"
+#include "lib/tls_records.h"
 #include "requests_rows.bpf.h"
 #include "slow_requests.h"
+#include "streams.h"
 
 #define PENDING_MAX	16 /* power of two; 8 bits count them */
 #define CONNECTION_LINE SLOW_REQUEST_LINE /* bytes kept of a request line; a multiple of 8 */
@@ -45,12 +48,48 @@ enum connection_turn {
 	TURN_BEGAN, /* and no request has since */
 };
 
+enum stream_phase {
+	STREAM_IDLE, /* before a request */
+	STREAM_ASKED, /* a request is there, or a part of it */
+	STREAM_ANSWERED, /* and at least a part of its answer */
+};
+
+struct stream {
+	__u64 id;
+	__u64 began_ns; /* of the exchange under way: its first byte … */
+	__u64 last_ns; /* … and the last one of the answer, so far */
+	struct exchange_key key; /* of the last exchange recorded … */
+	__u32 row; /* … and its row */
+	__u32 row_generation;
+	__u32 sequence[2]; /* of events: from the server, from the client */
+	__u32 phase; /* enum stream_phase */
+	__u8 role; /* enum requests_role */
+	__u8 protocol; /* enum prefix_protocol */
+	__u8 midway : 1;
+	__u8 encrypted : 1; /* it is within TLS */
+	__u8 is_begun : 1; /* it has been told of */
+	__u8 calls; /* so far, up to STARTTLS_CALLS */
+	__u8 stopped; /* enum stream_stop + 1: its decoder wants no more */
+	__u8 is_counted; /* something was asked on it */
+	__u16 absences; /* as of a connection; of datagrams only */
+	__u32 stops_seen; /* shared.stops, when that was looked for */
+	__u32 ring; /* that all its events go into, in their order */
+	struct tls_records tls;
+	struct http2_frames frames[2]; /* from the server, from the client */
+};
+
 struct connection {
 	struct http1_stream request;
 	struct http1_stream response;
-	__u64 pending[PENDING_MAX]; /* requests without response: start in ns << 4 | method */
-	__u8 line
-		[CONNECTION_LINE]; /* of the request that `tail` was line_of at; what follows it, too */
+	union {
+		struct { /* of HTTP/1 */
+			/* requests without response: start in ns << 4 | method */
+			__u64 pending[PENDING_MAX];
+			/* of the request that `tail` was line_of at; what follows it, too */
+			__u8 line[CONNECTION_LINE];
+		};
+		struct stream stream; /* of ROLE_STREAM */
+	};
 	__u64 first_byte_ns; /* of the response under way */
 	__u64 unseen_ns; /* when bytes after `read_seq` were read; 0: not known */
 	__u64 last_ns; /* of response data, while only what follows tells its end */
@@ -78,6 +117,7 @@ struct connection {
 	__u8 midway : 1; /* its beginning was not seen */
 	__u8 serves_too : 1; /* the thread that the entity is of has served requests */
 	__u8 encrypted : 1; /* it is within TLS, or is TLS and joined midway: see requests_tls.bpf.h */
+	__u8 met; /* lib/file_sockets.bpf.h */
 	/* While connections are sampled, see requests_sample.bpf.h: */
 	__u8 turn; /* enum connection_turn */
 	__u8 is_counted; /* a request has begun on it */
@@ -107,9 +147,9 @@ struct work {
 	__u64 plain; /* address of what a TLS library takes or gives, all in one piece */
 	__u32 is_response;
 	/* of a call that is not HTTP/1's */
-	__u32 found; /* what it tells the connection to speak: prefix_classify() */
 	__u32 n_before; /* bytes of the calls before it that belong to it: `carried` of the request */
-	__u32 n_answered; /* bytes that end the HTTP/1 response which says so, at its beginning; 0: there was none */
+	__u32 is_upgraded; /* the end of an HTTP/1 response has, which it begins with */
+	struct upgraded_request upgraded; /* the request, then */
 	__u32 entity;
 	__u32 from_client;
 	__u32 has_account; /* where the time went that it answers: in the scratch of its event */

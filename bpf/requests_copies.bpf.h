@@ -206,36 +206,21 @@ __noinline int streams_send_before(struct stream *stream, struct work *work,
 	return 0;
 }
 
-/* The stream goes on with the oldest pending request of the connection, which upgraded it. */
-__noinline int streams_begin_upgraded(struct stream *stream, struct work *work,
-				      struct connection *connection)
+/* The stream goes on with the request of work->upgraded. */
+__noinline int streams_begin_upgraded(struct stream *stream, struct work *work)
 {
 	struct stream_scratch *scratch = bpf_map_lookup_elem(&stream_scratches, &(__u32){ 0 });
-	struct upgraded_request *request;
-	__u64 pending;
 
-	if (!stream || !work || !connection || !scratch)
+	if (!stream || !work || !scratch)
 		return 0;
-	request = (struct upgraded_request *)scratch->bytes;
-	pending = connection->pending[connection->head & (PENDING_MAX - 1)];
-	request->start_ns = pending >> 4;
-	request->method = pending & 15;
-	request->pad = 0;
-	request->request_bytes = http1_take_bytes(&connection->request);
-	request->response_bytes = http1_take_bytes(&connection->response);
-	request->answer_left = work->n_answered;
-	request->line_size = 0;
-	if (connection->has_line && connection->line_of == connection->head)
-		request->line_size = sizeof(request->line);
-	__builtin_memcpy(request->line, connection->line, sizeof(request->line));
-	connection->head = connection->tail = 0;
+	__builtin_memcpy(scratch->bytes, &work->upgraded, sizeof(work->upgraded));
 	stream->frames[0].has_begun = 1;
-	stream->frames[0].left = work->n_answered;
+	stream->frames[0].left = work->upgraded.answer_left;
 	fill_event(&scratch->event, stream, work->entity, work->now_ns, true);
 	scratch->event.kind = STREAM_UPGRADED;
 	scratch->event.size = 0;
 	scratch->event.head_size = scratch->event.tail_size = 0;
-	output(stream->ring, scratch, sizeof(scratch->event) + sizeof(*request));
+	output(stream->ring, scratch, sizeof(scratch->event) + sizeof(work->upgraded));
 	return 0;
 }
 

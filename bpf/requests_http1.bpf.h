@@ -283,6 +283,25 @@ __noinline int requests_framing_lost(struct connection *connection, struct work 
 	return 0;
 }
 
+/* The oldest request without response, which the stream begins with, for what the connection keeps of it makes room for the stream. */
+static __always_inline void keep_upgraded(struct connection *connection, struct work *work)
+{
+	const __u64 pending = connection->pending[connection->head & (PENDING_MAX - 1)];
+	struct upgraded_request *request = &work->upgraded;
+
+	request->start_ns = pending >> 4;
+	request->method = pending & 15;
+	request->pad = 0;
+	request->request_bytes = http1_take_bytes(&connection->request);
+	request->response_bytes = http1_take_bytes(&connection->response);
+	request->answer_left = work->view.filled - (work->view.end - work->view.at);
+	request->line_size = 0;
+	if (connection->has_line && connection->line_of == connection->head)
+		request->line_size = sizeof(request->line);
+	__builtin_memcpy(request->line, connection->line, sizeof(request->line));
+	work->is_upgraded = true;
+}
+
 /*
  * Whether the response that has just ended makes the connection one of HTTP/2. The request that asked for it is stream 1 there (RFC 7540,
  * 3.2), and what that is answered only the decoder can tell: it is not recorded here, but handed over with the stream's first event, and
@@ -295,11 +314,11 @@ __noinline int requests_become_http2(struct connection *connection, struct work 
 	    !(settings.copied_protocols >> PREFIX_HTTP2 & 1) ||
 	    connection->weight != window_weight() || !http1_upgrades_to_http2(&work->view))
 		return 0;
-	work->found = PREFIX_HTTP2 | PREFIX_FROM_SERVER;
+	keep_upgraded(connection, work);
 	work->n_before = 0;
-	work->n_answered = work->view.filled - (work->view.end - work->view.at);
 	connection->midway = 0;
-	connection->role = ROLE_STREAM;
+	become_stream(connection, PREFIX_HTTP2 | PREFIX_FROM_SERVER,
+		      connection->role == ROLE_SERVER);
 	return 1;
 }
 

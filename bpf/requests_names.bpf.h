@@ -53,7 +53,7 @@ static __always_inline void datagram_moved(struct sock *sk, struct work *work, _
 		if (peer || (is_send && destination_port() != DNS_PORT))
 			return;
 	}
-	stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+	stream = bpf_sk_storage_get(&datagram_streams, sk, NULL, 0);
 	if (!stream && !is_server && !is_send)
 		return; /* of another service, or asked before we were here */
 	task = task_state_of(bpf_get_current_task_btf());
@@ -64,10 +64,14 @@ static __always_inline void datagram_moved(struct sock *sk, struct work *work, _
 		return;
 	is_new = !stream;
 	if (is_new) {
-		stream = stream_new(
-			sk, PREFIX_DNS | (is_server == is_send ? PREFIX_FROM_SERVER : 0), is_send);
-		if (!stream)
+		stream = bpf_sk_storage_get(&datagram_streams, sk, NULL,
+					    BPF_SK_STORAGE_GET_F_CREATE);
+		if (!stream) {
+			count_loss(LOSS_NO_SOCKET_STATE);
 			return;
+		}
+		stream_begin(stream, PREFIX_DNS | (is_server == is_send ? PREFIX_FROM_SERVER : 0),
+			     is_send);
 	}
 	if (lane && stream->absences != (__u16)lane->absences) {
 		stream->absences = lane->absences;

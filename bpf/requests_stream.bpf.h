@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * A connection that speaks something else than HTTP/1, as its first bytes tell (lib/protocol_prefix.h). The state is in a socket
- * storage of its own, so that connections that speak HTTP/1 do not grow. As there, the two directions may move on two CPUs at once.
+ * A connection that speaks something else than HTTP/1, as its first bytes tell (lib/protocol_prefix.h). As there, the two directions may
+ * move on two CPUs at once.
  */
 #ifndef LEADLINE_REQUESTS_STREAM_BPF_H
 #define LEADLINE_REQUESTS_STREAM_BPF_H
@@ -9,49 +9,17 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "lib/http1_call.bpf.h"
-#include "lib/http2_frames.h"
 #include "lib/protocol_prefix.h"
-#include "lib/tls_records.h"
 #include "requests_connection.bpf.h"
 #include "requests_rows.bpf.h"
-#include "streams.h"
 
-enum stream_phase {
-	STREAM_IDLE, /* before a request */
-	STREAM_ASKED, /* a request is there, or a part of it */
-	STREAM_ANSWERED, /* and at least a part of its answer */
-};
-
-struct stream {
-	__u64 id;
-	__u64 began_ns; /* of the exchange under way: its first byte … */
-	__u64 last_ns; /* … and the last one of the answer, so far */
-	struct exchange_key key; /* of the last exchange recorded … */
-	__u32 row; /* … and its row */
-	__u32 row_generation;
-	__u32 sequence[2]; /* of events: from the server, from the client */
-	__u32 phase; /* enum stream_phase */
-	__u8 role; /* enum requests_role */
-	__u8 protocol; /* enum prefix_protocol */
-	__u8 midway : 1;
-	__u8 encrypted : 1; /* it is within TLS */
-	__u8 is_begun : 1; /* it has been told of */
-	__u8 calls; /* so far, up to STARTTLS_CALLS */
-	__u8 stopped; /* enum stream_stop + 1: its decoder wants no more */
-	__u8 is_counted; /* something was asked on it */
-	__u16 absences; /* as of a connection; of datagrams only */
-	__u32 stops_seen; /* shared.stops, when that was looked for */
-	__u32 ring; /* that all its events go into, in their order */
-	struct tls_records tls;
-	struct http2_frames frames[2]; /* from the server, from the client */
-};
-
+/* Of sockets for datagrams, which are no connections; of others it is in theirs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct stream);
-} streams SEC(".maps");
+} datagram_streams SEC(".maps");
 
 /* Connections that their decoders can make nothing of any more: stream id → enum stream_stop. Filled by the user side. */
 struct {
@@ -75,6 +43,26 @@ static __always_inline bool is_stopped(struct stream *stream)
 	stream->stopped = *reason % STREAM_STOP_REASONS + 1;
 	bpf_map_delete_elem(&stopped_streams, &id);
 	return true;
+}
+
+static __always_inline void stream_begin(struct stream *stream, __u32 found, bool is_send)
+{
+	bool by_server = found & PREFIX_FROM_SERVER;
+
+	__builtin_memset(stream, 0, sizeof(*stream));
+	stream->id = __sync_fetch_and_add(&shared.streams, 1) + 1;
+	stream->ring = ring_of_this_cpu();
+	stream->protocol = found;
+	stream->role = by_server == is_send ? REQUESTS_SERVER : REQUESTS_CLIENT;
+}
+
+/* From a call on that tells it, by this end or the other. found: prefix_classify(). */
+static __always_inline void become_stream(struct connection *connection, __u32 found, bool is_send)
+{
+	ignore(connection); /* as HTTP/1 */
+	stream_begin(&connection->stream, found, is_send);
+	barrier(); /* all of it before its role says so */
+	connection->role = ROLE_STREAM;
 }
 
 /* ---- what it speaks ---- */
@@ -118,36 +106,13 @@ static __always_inline bool find_protocol(struct connection *connection, struct 
 	}
 	if (!(settings.protocols >> (found & 31) & 1))
 		return false;
-	work->found = found;
 	work->n_before = n_before;
-	work->n_answered = 0;
+	work->is_upgraded = false;
 	if (n_before)
 		__builtin_memcpy(connection->request.carried, work->view.window, HTTP1_CARRY);
 	connection->request.n_carried = 0;
-	ignore(connection);
-	connection->role = ROLE_STREAM;
+	become_stream(connection, found, connection->tentative_role == ROLE_CLIENT);
 	return true;
-}
-
-static __always_inline void stream_begin(struct stream *stream, __u32 found, bool is_send)
-{
-	bool by_server = found & PREFIX_FROM_SERVER;
-
-	stream->id = __sync_fetch_and_add(&shared.streams, 1) + 1;
-	stream->ring = ring_of_this_cpu();
-	stream->protocol = found;
-	stream->role = by_server == is_send ? REQUESTS_SERVER : REQUESTS_CLIENT;
-}
-
-static __always_inline struct stream *stream_new(struct sock *sk, __u32 found, bool is_send)
-{
-	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (stream)
-		stream_begin(stream, found, is_send);
-	else
-		count_loss(LOSS_NO_SOCKET_STATE);
-	return stream;
 }
 
 #endif

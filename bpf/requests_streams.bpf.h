@@ -177,8 +177,8 @@ __noinline int streams_take_call(struct stream *stream, struct connection *conne
 		tell_new(stream, work);
 		if (work->n_before)
 			streams_send_before(stream, work, connection);
-		if (work->n_answered)
-			streams_begin_upgraded(stream, work, connection);
+		if (work->is_upgraded)
+			streams_begin_upgraded(stream, work);
 	} else {
 		work->n_before = 0; /* of another connection */
 	}
@@ -187,39 +187,13 @@ __noinline int streams_take_call(struct stream *stream, struct connection *conne
 	return 0;
 }
 
-/* The stream of a connection that is one. NULL: no memory, it is ignored from now on. */
-static __always_inline struct stream *stream_of(struct sock *sk, struct connection *connection,
-						const struct work *work, bool is_send)
-{
-	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
-
-	if (stream)
-		return stream;
-	stream = stream_new(sk, work->found, is_send);
-	if (!stream)
-		connection->role = ROLE_IGNORED;
-	return stream;
-}
-
-static __always_inline void stream_moved(struct sock *sk, struct connection *connection,
-					 struct work *work, __u32 size, __u32 how)
-{
-	struct stream *stream = stream_of(sk, connection, work, how & CALL_SENDS);
-
-	if (!stream)
-		return;
-	work->now_ns = socket_clock_ns(sk);
-	work->sk = (__u64)sk;
-	streams_take_call(stream, connection, work, size, how);
-}
-
 /* n bytes were taken from it by calls that no hook sees. Of TLS whose plain text is told they are nothing to tell of. */
 static __always_inline void stream_unseen(struct sock *sk, struct connection *connection,
 					  struct work *work, __u32 n)
 {
-	struct stream *stream = bpf_sk_storage_get(&streams, sk, NULL, 0);
+	struct stream *stream = &connection->stream;
 
-	if (stream && !(stream->protocol == PREFIX_TLS && tls_is_told((__u64)sk)))
+	if (!(stream->protocol == PREFIX_TLS && tls_is_told((__u64)sk)))
 		streams_take_unseen(stream, work, connection, n);
 }
 

@@ -18,7 +18,6 @@
 
 struct tls_connection {
 	struct connection connection; /* as of a socket, but of the plain text */
-	struct stream stream; /* where that is not HTTP/1 */
 	__u64 session; /* what the library calls it by */
 	__u64 read_ns; /* when what was last read from the socket had arrived */
 };

@@ -20,6 +20,7 @@
 #include "lib/emit.bpf.h"
 #include "lib/rows.bpf.h"
 #include "lib/task.bpf.h"
+#include "lib/file_sockets.bpf.h"
 #include "tcp.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -64,6 +65,7 @@ struct socket_state {
 	__u64 received;
 	__u64 retransmitted;
 	__u64 delivered; /* at the last sample of the RTT */
+	__u8 met; /* lib/file_sockets.bpf.h */
 };
 
 const volatile struct tcp_settings settings;
@@ -418,36 +420,57 @@ int BPF_PROG(tcp_synack_retransmitted, const struct sock *const_sk)
 
 /* ---- passes ---- */
 
-SEC("iter/bpf_sk_storage_map")
-int tcp_live(struct bpf_iter__bpf_sk_storage_map *ctx)
+static __always_inline void visit(struct sock *sk, struct socket_state *state)
 {
-	struct socket_state *state = ctx->value;
-	struct sock *sk = ctx->sk;
 	struct tcp_sock *tcp;
 	struct tcp_row *row;
 	__u64 now, *states = bpf_map_lookup_elem(&tcp_states, &(__u32){ 0 });
 
-	if (!sk || !state)
-		return 0;
 	if (states)
 		++*states;
 	if (state->phase == PHASE_CLOSED)
-		return 0;
+		return;
 	row = row_of(state); /* also notes a listener whose entity is gone */
 	if (!row || state->phase != PHASE_OPEN)
-		return 0;
+		return;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
-		return 0;
+		return;
 	add_totals(state, row, payload_sent(tcp), payload_received_unlocked(sk, tcp),
 		   tcp->total_retrans);
 	if (tcp->delivered == state->delivered)
-		return 0;
+		return;
 	now = bpf_ktime_get_ns();
 	if (now - state->rtt_ns >= settings.rtt_interval_ns) {
 		state->rtt_ns = now;
 		sample_rtt(state, tcp, row);
 	}
+}
+
+SEC("iter/bpf_sk_storage_map")
+int tcp_live(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct socket_state *state = ctx->value;
+	struct sock *sk = ctx->sk;
+
+	if (sk && state)
+		visit(sk, state);
+	return 0;
+}
+
+SEC("iter/task_file")
+int tcp_live_by_file(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = sock_of_file(ctx->file);
+	struct socket_state *state;
+
+	if (!ctx->task)
+		end_file_pass();
+	if (!sk)
+		return 0;
+	state = find_state(sk);
+	if (state && is_first_met(&state->met))
+		visit(sk, state);
 	return 0;
 }
 

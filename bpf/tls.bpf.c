@@ -168,11 +168,8 @@ static __always_inline void plain_moved(struct tls_connection *tls, struct work 
 	work->weight = 1;
 	if (connection->role != ROLE_STREAM)
 		connection_take_call(connection, work, size, how);
-	if (connection->role != ROLE_STREAM)
-		return;
-	if (!tls->stream.is_begun)
-		stream_begin(&tls->stream, work->found, is_send);
-	streams_take_call(&tls->stream, connection, work, size, how);
+	if (connection->role == ROLE_STREAM)
+		streams_take_call(&connection->stream, connection, work, size, how);
 }
 
 /*

@@ -38,7 +38,8 @@ static const struct hook hooks[] = {
 	{ "UDP sockets",
 	  false,
 	  "UDP drops by program",
-	  { { "udp_settle", HOOK_ITER, "bpf_sk_storage_map", 0 } } },
+	  { { "udp_settle", HOOK_ITER_MAP, "bpf_sk_storage_map", 0 },
+	    { "udp_settle_by_file", HOOK_ITER, "task_file", 0 } } },
 	{ "listening sockets",
 	  false,
 	  "accept queues",
@@ -46,7 +47,8 @@ static const struct hook hooks[] = {
 	{ "accept queues",
 	  false,
 	  "accept queues",
-	  { { "listen_visit", HOOK_ITER, "bpf_sk_storage_map", 0 } } },
+	  { { "listen_visit", HOOK_ITER_MAP, "bpf_sk_storage_map", 0 },
+	    { "listen_visit_by_file", HOOK_ITER, "task_file", 0 } } },
 	{ "sockets of processes",
 	  false,
 	  "owners of UDP sockets, and listening sockets older than the agent",
@@ -303,10 +305,9 @@ static int start(struct probe *probe)
 	return 0;
 }
 
-static void run_pass(struct probe *probe, const char *hook, const char *program, const char *map)
+static void run_pass(struct probe *probe, const char *hook, const char *map)
 {
-	int err =
-		probe_hook_attached(probe, hook) ? probe_run_map_iterator(probe, program, map) : 0;
+	int err = probe_hook_attached(probe, hook) ? probe_visit_sockets(probe, hook, map) : 0;
 
 	if (err)
 		probe_degrade(probe, "%s cannot be visited: %s", hook, strerror(-err));
@@ -328,7 +329,7 @@ static void settle_udp(struct probe *probe, uint64_t totals[UDP_DROP_REASONS])
 		return;
 	data->udp_settled = all;
 	memset(udp->pending, 0, sizeof(udp->pending));
-	run_pass(probe, "UDP sockets", "udp_settle", "udp_sockets");
+	run_pass(probe, "UDP sockets", "udp_sockets");
 }
 
 static void give_back_row(void *context, uint32_t row, const struct listen_key *key)
@@ -371,7 +372,7 @@ static int collect(struct probe *probe, struct metric_writer *writer)
 		search_owners(probe);
 	settle_udp(probe, udp);
 	listen_table_clear_levels(&data->listen);
-	run_pass(probe, "accept queues", "listen_visit", "listeners");
+	run_pass(probe, "accept queues", "listeners");
 	listen_table_expire(&data->listen, now, give_back_row, probe);
 
 	events = packet_drops_write(&data->reasons, data->drops, probe_cpus(probe), writer);

@@ -29,6 +29,7 @@ enum hook_kind {
 	HOOK_KRETPROBE,
 	HOOK_TRACEPOINT, /* classic; target: group/name */
 	HOOK_ITER, /* target: iterator name. Attached by the core, run by the probe with probe_run_iterator() */
+	HOOK_ITER_MAP, /* the same over the elements of a map, which not all kernels allow */
 	/* In user space; target: what it is for. Attached by the probe, where it finds that: probe_attach_uprobes() */
 	HOOK_UPROBE_MULTI, /* at many places at once */
 	HOOK_UPROBE, /* at each of them */
@@ -208,8 +209,8 @@ int probe_map_fd(struct probe *probe, const char *map); /* loaded; -ENOENT when 
 
 /* Runs an iterator program to its end. Its seq_file output, if any, is appended to nothing. 0 or -errno. */
 int probe_run_iterator(struct probe *probe, const char *program);
-/* The same for an iterator over the elements of a map (iter/bpf_sk_storage_map): the map is named. */
-int probe_run_map_iterator(struct probe *probe, const char *program, const char *map);
+/* The same of a hook's choice; if that walks over the elements of a map, of this one, which is in sockets' storage. */
+int probe_visit_sockets(struct probe *probe, const char *hook, const char *map);
 
 /*
  * In configure: copies what begins the lender's read-only data, its variable `settings`, to the same place of this

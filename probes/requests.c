@@ -185,17 +185,11 @@ static const struct hook hooks[] = {
 		},
 	},
 	{
-		.name = "in flight within TLS",
-		.provides = "requests in flight within TLS",
-		.alternatives = {
-			{ "requests_tls_pass", HOOK_ITER, "bpf_map_elem", 0 },
-		},
-	},
-	{
 		.name = "in flight",
 		.provides = "requests in flight",
 		.alternatives = {
-			{ "requests_pass", HOOK_ITER, "bpf_sk_storage_map", 0 },
+			{ "requests_pass", HOOK_ITER_MAP, "bpf_sk_storage_map", 0 },
+			{ "requests_pass_by_file", HOOK_ITER, "task_file", 0 },
 		},
 	},
 	{ 0 },
@@ -726,9 +720,7 @@ static uint64_t find_in_flight(struct probe *probe, const struct requests_state 
 		memset(tables->in_flight[entity].count, 0,
 		       sizeof(*tables->in_flight) - offsetof(struct requests_in_flight, count));
 	__atomic_store_n(&state->shared->unix_sockets, 0, __ATOMIC_RELAXED);
-	if (probe_run_map_iterator(probe, "requests_pass", "connections") ||
-	    (load(&state->shared->tls) &&
-	     probe_run_map_iterator(probe, "requests_tls_pass", "tls_sockets")))
+	if (probe_visit_sockets(probe, "in flight", "connections"))
 		return 0;
 	probe_report_sockets(probe, load(&state->shared->unix_sockets));
 	return clock_ns();

@@ -47,7 +47,8 @@ static const struct hook hooks[] = {
 	{ "live connections",
 	  false,
 	  "totals of connections before they close",
-	  { { "tcp_live", HOOK_ITER, "bpf_sk_storage_map", 0 } } },
+	  { { "tcp_live", HOOK_ITER_MAP, "bpf_sk_storage_map", 0 },
+	    { "tcp_live_by_file", HOOK_ITER, "task_file", 0 } } },
 	{ "older sockets",
 	  false,
 	  "connections older than the agent",
@@ -323,7 +324,7 @@ static void visit_live_connections(struct probe *probe)
 	if (began < data->next_pass_ns || !probe_hook_attached(probe, "live connections"))
 		return;
 	*data->states = 0;
-	err = probe_run_map_iterator(probe, "tcp_live", "tcp_sockets");
+	err = probe_visit_sockets(probe, "live connections", "tcp_sockets");
 	if (err)
 		probe_degrade(probe, "live connections cannot be visited: %s", strerror(-err));
 	else

@@ -116,6 +116,17 @@ void requests_expect_all_waits(const struct page *page, const char *unit, const 
 			  protocol, waits, durations.count, durations.sum);
 }
 
+/* All that is told of it, for a message. */
+static const char *described(const json_t *request)
+{
+	char *text = json_dumps(request, JSON_COMPACT);
+
+	if (!text)
+		return "no request";
+	cleanup_push(free, text);
+	return text;
+}
+
 void requests_expect_waits(const json_t *request, const char *main_reason, double expected)
 {
 	json_t *waits = json_object_get(request, "waits"), *value;
@@ -124,8 +135,10 @@ void requests_expect_waits(const json_t *request, const char *main_reason, doubl
 
 	json_object_foreach(waits, reason, value) sum += json_number_value(value);
 	if (!(fabs(sum - duration) <= duration * 0.01))
-		test_fail("reasons sum to %g, not %g", sum, duration);
+		test_fail("reasons sum to %g, not %g: %s", sum, duration, described(request));
 	if (!(requests_number(waits, main_reason) >= expected * 0.95))
-		test_fail("%s: %g, not %g", main_reason, requests_number(waits, main_reason),
-			  expected);
+		shell("grep -a LLD /sys/kernel/tracing/trace | tail -n 40 >&2");
+	if (!(requests_number(waits, main_reason) >= expected * 0.95))
+		test_fail("%s: %g, not %g: %s", main_reason, requests_number(waits, main_reason),
+			  expected, described(request));
 }

@@ -461,7 +461,7 @@ static void the_object_fits_its_descriptor(void **state)
 
 			assert_non_null(program);
 			snprintf(section, sizeof(section), "%s/%s",
-				 alternative->kind == HOOK_ITER ? "iter" : "tp_btf",
+				 alternative->kind == HOOK_TP_BTF ? "tp_btf" : "iter",
 				 alternative->target);
 			assert_string_equal(bpf_program__section_name(program), section);
 		}
