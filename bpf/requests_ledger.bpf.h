@@ -43,11 +43,11 @@ static __always_inline bool has_ledger(enum requests_role role)
 	return role == REQUESTS_SERVER && turn && turn->began_ns;
 }
 
+/* Since the thread was at rest last, at least. */
 static __always_inline bool sched_sees_all(const struct task_struct *task,
 					   const struct task_state *state)
 {
-	return (__u32)task->nvcsw == state->voluntary_switches &&
-	       (__u32)task->nivcsw == state->involuntary_switches;
+	return task_unseen_switches(task, state) == state->unseen_switches;
 }
 
 /* The current thread has read a request of this socket. `is_alone`: none before it is still without response. */

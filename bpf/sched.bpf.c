@@ -255,10 +255,12 @@ static __always_inline int leave_cpu(bool preempted, struct task_struct *task, u
 		seen->slept_in_queue = task_sleeps_in_queue(task);
 	}
 	add_wait(row, turns > 1 ? unseen_reason(reason, seen->wait_reason) : reason, waited);
-	if (turns > 1)
+	if (turns > 1 && turns != seen->unseen_switches + 1)
 		seen->serves_socket = 0;
 	else if (seen->serves_socket)
 		account_request(seen, reason, waited, queued, throttled);
+	if (turns > 1)
+		seen->unseen_switches = 0;
 	seen->left_cpu_ns = now;
 	seen->passed_ns = 0;
 	seen->exec_runtime_ns = exec_runtime;
@@ -335,6 +337,8 @@ int sched_pass(struct bpf_iter__task *ctx)
 		return 0;
 
 	add_ticks(row, seen, task);
+	if (!task->on_cpu && task->__state != TASK_RUNNING)
+		seen->unseen_switches = task_unseen_switches(task, seen);
 	exec_runtime = task->se.sum_exec_runtime;
 	ran = exec_runtime - seen->exec_runtime_ns;
 	if (ran) {

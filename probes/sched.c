@@ -156,6 +156,7 @@ static int configure(struct probe *probe)
 static int start(struct probe *probe)
 {
 	struct sched_data *data = calloc(1, sizeof(*data));
+	int err;
 
 	if (!data)
 		return -ENOMEM;
@@ -173,7 +174,12 @@ static int start(struct probe *probe)
 	data->culprits.keys = probe_rows(probe, "sched_culprit_keys");
 	if (!data->rows || !data->culprits.ns || !data->culprits.keys)
 		return -errno;
-	return probe_fill_free_rows(probe, "sched_culprit_free", data->culprits.rows);
+	err = probe_fill_free_rows(probe, "sched_culprit_free", data->culprits.rows);
+	if (err)
+		return err;
+	/* who went to sleep between the first look at all threads and the hooks is seen from here on; that it fails, collect() tells */
+	probe_run_iterator(probe, "sched_pass");
+	return 0;
 }
 
 static void destroy(struct probe *probe)

@@ -190,6 +190,7 @@ struct task_struct {
 	pid_t tgid;
 	int exit_state;
 	int exit_code;
+	int on_cpu;
 	unsigned in_iowait : 1;
 	bool throttled; /* from 6.18 */
 	char comm[16];

@@ -37,4 +37,12 @@ static __always_inline struct task_state *task_state_of(struct task_struct *task
 	return bpf_task_storage_get(&task_states, task, NULL, 0);
 }
 
+/* How often the thread has left the CPU since sched saw it leave, modulo 2^32. */
+static __always_inline __u32 task_unseen_switches(const struct task_struct *task,
+						  const struct task_state *state)
+{
+	return (__u32)task->nvcsw - state->voluntary_switches + (__u32)task->nivcsw -
+	       state->involuntary_switches;
+}
+
 #endif

@@ -74,7 +74,8 @@ struct task_state {
 	__s64 serves_told_network_ns;
 	__s64 serves_told_poll_ns;
 	__u32 serves_generation; /* of the rows above */
-	__u32 pad2;
+	/* sched: how often the thread had left the CPU unseen when its pass found it at rest; what comes after is seen */
+	__u32 unseen_switches;
 	/* tls: the call of a TLS library that this thread is in, and what requests sees of the socket calls within it */
 	__u64 tls_session; /* what the library calls the connection by; 0: in none */
 	__u64 tls_stack; /* of its frame, by which its return is known */
