@@ -54,6 +54,7 @@ enum stream_phase {
 	STREAM_ANSWERED, /* and at least a part of its answer */
 };
 
+/* What something else than HTTP/1 is spoken on: requests_stream.bpf.h. */
 struct stream {
 	__u64 id;
 	__u64 began_ns; /* of the exchange under way: its first byte … */

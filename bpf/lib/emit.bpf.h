@@ -96,6 +96,7 @@ static __always_inline long event_put(void *ring, struct event_ring_state *state
 				      __u64 size, bool looks)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
+	long err;
 
 	if (!ring)
 		return -1;
@@ -105,7 +106,10 @@ static __always_inline long event_put(void *ring, struct event_ring_state *state
 		state->is_waited_for = 1;
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
-	return bpf_ringbuf_output(ring, event, size, flags);
+	err = bpf_ringbuf_output(ring, event, size, flags);
+	if (err && flags == BPF_RB_FORCE_WAKEUP)
+		state->is_waited_for = 0; /* nobody was woken */
+	return err;
 }
 
 /*
