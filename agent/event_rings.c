@@ -177,7 +177,9 @@ static bool is_empty(const struct event_ring *ring)
 /* What was written up to there. Returns false when a hook is still at one of these events, which holds up those behind it. */
 static bool drain_to(struct event_ring *ring, uint64_t end)
 {
-	ring->at_most = end - __atomic_load_n(ring->read_to, __ATOMIC_ACQUIRE);
+	uint64_t read_to = __atomic_load_n(ring->read_to, __ATOMIC_ACQUIRE);
+
+	ring->at_most = end > read_to ? end - read_to : 0;
 	ring->drained = 0;
 	if (ring->at_most)
 		ring_buffer__consume(ring->buffer);
@@ -202,36 +204,66 @@ static void take_wakes(struct event_rings *rings)
 		__atomic_store_n(&rings->states[i].is_waited_for, 0, __ATOMIC_SEQ_CST);
 }
 
-static bool is_full(const struct event_rings *rings, size_t i)
+/* 0, or 1 + from where on the last ring holds what comes after what is in this one. */
+static uint64_t full_since(const struct event_rings *rings, size_t i)
 {
-	return __atomic_load_n(&rings->states[i].is_full, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&rings->states[i].full_since, __ATOMIC_SEQ_CST);
+}
+
+/* Of those that are full, the one that was first of all after `since`; the number of rings: there is none. */
+static size_t next_full(const struct event_rings *rings, const uint64_t *full, uint64_t since)
+{
+	size_t next = rings->n;
+
+	for (size_t i = 0; i + 1 < rings->n; i++)
+		if (full[i] > since && (next == rings->n || full[i] < full[next]))
+			next = i;
+	return next;
+}
+
+/* All that were full from the same place on, once the last ring is read so far. */
+static bool drain_full(struct event_rings *rings, const uint64_t *full, uint64_t since)
+{
+	for (size_t i = 0; i + 1 < rings->n; i++)
+		if (full[i] == since && !drain_all(&rings->ring[i]))
+			return false;
+	return true;
 }
 
 /*
- * Events of a ring that is full are in the last one behind what is in itself, which is read first; as long as it is full nothing
- * comes behind that. Of one that is not they may be there, too, from a hook that found it full just before it no longer was: these
- * come before what is in itself. Which of both holds is asked after it was seen how far the last one was written, as that a
- * ring is full is said before its events go there. What is held up leaves what comes after it for the next time.
+ * Events of a ring that is full are in the last one, from where that was when it became so, behind what is in itself. What is before
+ * that place, and what is there of a ring that is not full, is from a hook that found it full just before it no longer was: it comes before what is
+ * in itself. So it holds for each connection, whose events are written one after the other, if first it is seen how far each ring is
+ * written, then the last one, and then which are full. What is held up leaves what comes after it for the next time. Returns false
+ * where a ring became full meanwhile, for which it has not been seen how far the last one is to be read.
  */
-static void drain_with_last(struct event_rings *rings)
+static bool drain_with_last(struct event_rings *rings)
 {
 	struct event_ring *last = &rings->ring[rings->n - 1];
-	uint64_t last_end = written(last);
-	bool was_full[EVENT_RINGS_MAX], is_held_up = false;
+	uint64_t end[EVENT_RINGS_MAX], full[EVENT_RINGS_MAX], last_end, since = 0;
+	bool is_all = true;
+	size_t next;
 
-	for (size_t i = 0; i + 1 < rings->n; i++) {
-		was_full[i] = is_full(rings, i);
-		if (was_full[i] && !drain_all(&rings->ring[i]))
-			is_held_up = true;
-	}
-	if (is_held_up || !drain_to(last, last_end))
-		return;
 	for (size_t i = 0; i + 1 < rings->n; i++)
-		if (!was_full[i])
-			drain_all(&rings->ring[i]);
+		end[i] = written(&rings->ring[i]);
+	last_end = written(last);
+	for (size_t i = 0; i + 1 < rings->n; i++)
+		full[i] = full_since(rings, i);
+	while ((next = next_full(rings, full, since)) < rings->n && full[next] - 1 <= last_end) {
+		since = full[next];
+		if (!drain_to(last, since - 1) || !drain_full(rings, full, since))
+			return true;
+	}
+	is_all = next == rings->n;
+	if (!drain_to(last, last_end))
+		return true;
+	for (size_t i = 0; i + 1 < rings->n; i++)
+		if (!full[i])
+			drain_to(&rings->ring[i], end[i]);
 	for (size_t i = 0; i + 1 < rings->n && is_empty(last); i++)
-		if (was_full[i] && is_empty(&rings->ring[i]))
-			__atomic_store_n(&rings->states[i].is_full, 0, __ATOMIC_SEQ_CST);
+		if (full[i] && full[i] <= since && is_empty(&rings->ring[i]))
+			__atomic_store_n(&rings->states[i].full_since, 0, __ATOMIC_SEQ_CST);
+	return is_all;
 }
 
 void event_rings_drain(struct event_rings *rings)
@@ -239,11 +271,11 @@ void event_rings_drain(struct event_rings *rings)
 	if (!rings)
 		return;
 	take_wakes(rings);
-	if (rings->states)
-		drain_with_last(rings);
-	else
+	if (!rings->states)
 		for (size_t i = 0; i < rings->n; i++)
 			drain_all(&rings->ring[i]);
+	else if (!drain_with_last(rings))
+		drain_with_last(rings);
 }
 
 int event_rings_fd(const struct event_rings *rings)

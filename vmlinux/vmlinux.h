@@ -79,6 +79,7 @@ enum {
 enum {
 	BPF_RB_AVAIL_DATA = 0,
 	BPF_RB_RING_SIZE = 1,
+	BPF_RB_PROD_POS = 3,
 };
 
 enum bpf_func_id {

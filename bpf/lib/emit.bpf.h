@@ -121,7 +121,7 @@ static __always_inline bool event_output(void *rings, void *states, __u32 index,
 {
 	struct event_ring_state *state = bpf_map_lookup_elem(states, &index);
 
-	return state && !state->is_full &&
+	return state && !state->full_since &&
 	       !event_put(bpf_map_lookup_elem(rings, &index), state, event, size, looks);
 }
 
@@ -133,11 +133,13 @@ static __always_inline bool event_output_last(void *rings, void *states, __u32 i
 					      void *event, __u64 size)
 {
 	struct event_ring_state *state = bpf_map_lookup_elem(states, &index);
+	void *ring = bpf_map_lookup_elem(rings, &last);
 
-	if (state)
-		state->is_full = 1;
+	if (ring && state && !state->full_since)
+		__sync_val_compare_and_swap(&state->full_since, 0,
+					    1 + bpf_ringbuf_query(ring, BPF_RB_PROD_POS));
 	state = bpf_map_lookup_elem(states, &last);
-	if (state && !event_put(bpf_map_lookup_elem(rings, &last), state, event, size, true))
+	if (state && !event_put(ring, state, event, size, true))
 		return true;
 	count_loss(LOSS_RING_FULL);
 	return false;

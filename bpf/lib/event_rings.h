@@ -8,8 +8,10 @@
 #endif
 
 struct event_ring_state {
-	__u32 is_full; /* the last ring stands in for it, until the user side has read both */
+	/* 0, or 1 + how far the last ring was written when this one was full: from there on that stands in for it, until the user side has read both */
+	__u64 full_since;
 	__u32 is_waited_for; /* the user side has been woken, and has not come yet */
+	__u32 pad;
 };
 
 #endif

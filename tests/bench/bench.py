@@ -100,7 +100,10 @@ def main():
         except (Unavailable, subprocess.SubprocessError, OSError) as reason:
             print(f"{name}: not measured: {reason}", file=sys.stderr)
             continue
-        rows.extend(measured if isinstance(measured, list) else [measured])
+        measured = measured if isinstance(measured, list) else [measured]
+        for row in measured:  # what a run that is cut short has found so far
+            print(f"  {row['what']}: {text_of(row.get('ours'), row['unit'])}, {verdict(row)}", file=sys.stderr)
+        rows.extend(measured)
 
     uname = os.uname()
     print(f"{uname.sysname} {uname.release} {uname.machine}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, "

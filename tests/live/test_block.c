@@ -195,7 +195,7 @@ static void times_are_those_of_the_kernel_and_of_fio(void **state)
 	done = times_of(leadline, device, "read", "device");
 	kernel = kernel_reads(device);
 	result = fio(device, "read",
-		     "--rw=randread --bs=128k --size=128m --ioengine=libaio --iodepth=16");
+		     "--rw=randread --bs=128k --size=128m --ioengine=libaio --iodepth=64");
 	kernel_after = kernel_reads(device);
 	queued_after = times_of(leadline, device, "read", "queue");
 	done_after = times_of(leadline, device, "read", "device");

@@ -755,6 +755,7 @@ static int hold_a_request(void *argument, void *shared)
 		  client = connect_to_loopback(AF_INET, port);
 	int server = (int)MUST(accept(listener, NULL, NULL));
 
+	MUST(dup(server)); /* open twice, in flight once */
 	send_text(client, "GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n");
 	receive_message(server, 0);
 	receive_message(server, 0);

@@ -18,7 +18,7 @@ console=${CONSOLE:-ttyS0}
 pattern="^linux-image-$version\\.[0-9][^ ]*-${FLAVOUR:-cloud-amd64}\$"
 root_of_guest=${ROOT:-}
 [ -z "$root_of_guest" ] || export APT_CONFIG=$root_of_guest/.apt/conf
-limit=${VM_TIMEOUT:-1800}
+limit=${VM_TIMEOUT:-2700}
 clock=''
 if khz=$("$build/tests/vm/cycles" 2>/dev/null); then
 	clock="tsc=reliable tsc_early_khz=$khz"
