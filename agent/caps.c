@@ -125,8 +125,12 @@ static bool tracing_works(const struct caps *caps, enum bpf_attach_type type, co
 			   sizeof(program) / sizeof(program[0]), &options);
 	if (fd < 0)
 		return false;
-	link = type == BPF_TRACE_ITER ? fd : bpf_raw_tracepoint_open(NULL, fd);
-	if (link >= 0 && link != fd)
+	if (type == BPF_TRACE_ITER) {
+		close(fd);
+		return true;
+	}
+	link = bpf_raw_tracepoint_open(NULL, fd);
+	if (link >= 0)
 		close(link);
 	close(fd);
 	return link >= 0;

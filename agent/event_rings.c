@@ -241,7 +241,7 @@ static bool drain_with_last(struct event_rings *rings)
 {
 	struct event_ring *last = &rings->ring[rings->n - 1];
 	uint64_t end[EVENT_RINGS_MAX], full[EVENT_RINGS_MAX], last_end, since = 0;
-	bool is_all = true;
+	bool is_all;
 	size_t next;
 
 	for (size_t i = 0; i + 1 < rings->n; i++)

@@ -137,8 +137,6 @@ void requests_expect_waits(const json_t *request, const char *main_reason, doubl
 	if (!(fabs(sum - duration) <= duration * 0.01))
 		test_fail("reasons sum to %g, not %g: %s", sum, duration, described(request));
 	if (!(requests_number(waits, main_reason) >= expected * 0.95))
-		shell("grep -a LLD /sys/kernel/tracing/trace | tail -n 40 >&2");
-	if (!(requests_number(waits, main_reason) >= expected * 0.95))
 		test_fail("%s: %g, not %g: %s", main_reason, requests_number(waits, main_reason),
 			  expected, described(request));
 }

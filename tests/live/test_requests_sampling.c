@@ -18,9 +18,10 @@
 #define CONNECTIONS 64
 #define EXACT	    997
 /* A whole number of rounds in which each connection has its turn, one in 32 at most. */
-#define SECONDS	  16
-#define TOLERANCE 0.4 /* in a window the talk itself is slower, by what it costs to listen */
-#define SETTLED	  6 /* seconds without another plan */
+#define SECONDS		     16
+#define TOLERANCE	     0.3
+#define TOLERANCE_OF_WINDOWS 0.4 /* in one the talk itself is slower, by what it costs to listen */
+#define SETTLED		     6 /* seconds without another plan */
 
 enum command {
 	STORM,
@@ -145,7 +146,7 @@ static struct counts count(struct leadline *leadline, const struct workload *wor
 }
 
 /* A storm that the budget bears a part of, between these: an estimate. Without the budget, then, exact counts. */
-static void estimate_then_count(const char *budget, double least, double most)
+static void estimate_then_count(const char *budget, double least, double most, double tolerance)
 {
 	const char *directory = temporary_directory();
 	const char *path = write_file(directory, "leadline.yaml", budget);
@@ -169,9 +170,9 @@ static void estimate_then_count(const char *budget, double least, double most)
 	printf("# %.0f requests, counted at the server %+.1f %%, at the client %+.1f %%; of Redis %+.1f %%\n",
 	       made, 100 * (server / made - 1), 100 * (client / made - 1),
 	       100 * (redis / made - 1));
-	assert_true(fabs(server / made - 1) < TOLERANCE);
-	assert_true(fabs(client / made - 1) < TOLERANCE);
-	assert_true(fabs(redis / made - 1) < TOLERANCE);
+	assert_true(fabs(server / made - 1) < tolerance);
+	assert_true(fabs(client / made - 1) < tolerance);
+	assert_true(fabs(redis / made - 1) < tolerance);
 
 	/* Others on the host may make requests, too: the limit is taken away, not waited for. */
 	shared->command = PAUSE;
@@ -192,14 +193,14 @@ static void estimate_then_count(const char *budget, double least, double most)
 static void a_storm_is_estimated_from_some_connections(void **state)
 {
 	require_real_time();
-	estimate_then_count("budget: 1.5%\n", 1.0 / 32, 0.5);
+	estimate_then_count("budget: 1.5%\n", 1.0 / 32, 0.5, TOLERANCE);
 	(void)state;
 }
 
 static void a_storm_is_estimated_from_windows(void **state)
 {
 	require_real_time();
-	estimate_then_count("budget: 0.7%\n", 1.0 / 64, 1.0 / 4);
+	estimate_then_count("budget: 0.7%\n", 1.0 / 64, 1.0 / 4, TOLERANCE_OF_WINDOWS);
 	(void)state;
 }
 
