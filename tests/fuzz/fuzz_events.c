@@ -169,7 +169,7 @@ int probe_run_iterator(struct probe *probe, const char *program)
 	return 0;
 }
 
-int probe_run_map_iterator(struct probe *probe, const char *program, const char *map)
+int probe_visit_sockets(struct probe *probe, const char *hook, const char *map)
 {
 	return 0;
 }
