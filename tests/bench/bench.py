@@ -3,8 +3,8 @@
 """What leadline costs, beside its peers, in the same run and on the same machine.
 
 Each repetition measures untraced, ours and the peer right after one another; of all repetitions the best
-counts for each, as disturbances only ever make a run slower; where a storm's loss is small beside those, by CPU time and
-the middle one. In the rows that price a probe only that
+counts for each, as disturbances only ever make a run slower; of throughput, and of what storms lose, the middle one, as it is compared
+with what was done right before and after. In the rows that price a probe only that
 probe is enabled; the column "all probes" shows the same load with every probe on, for information.
 """
 

@@ -7,6 +7,7 @@ import re
 import tempfile
 
 import machine
+import throughput
 from machine import Unavailable, require, run, wait_until
 
 CLIENT = "db_client_operation_duration_seconds_count"
@@ -19,7 +20,7 @@ def listens(port):
 
 
 @contextlib.contextmanager
-def redis():
+def redis_server():
     port = machine.free_port()
     with tempfile.TemporaryDirectory() as directory:
         command = (require("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory)
@@ -29,7 +30,7 @@ def redis():
 
 
 @contextlib.contextmanager
-def postgresql():
+def postgresql_server():
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     if not found:
         raise Unavailable("PostgreSQL is not installed")
@@ -46,7 +47,7 @@ def postgresql():
             yield port
 
 
-def throughput(bench, compare, what, server, client, pattern, labels, bar):
+def lost(bench, what, server, client, pattern, labels, bar):
     """Runs the client untraced and traced; counts what the agent saw of it, at both ends."""
     seen = {"done": 0, "server": 0, "client": 0}
 
@@ -70,6 +71,9 @@ def throughput(bench, compare, what, server, client, pattern, labels, bar):
         with machine.reading_hooks(bench):
             return load(port)
 
+    def missed():
+        return seen["server"] + seen["client"], throughput.counted_note(seen["done"], seen["server"], seen["client"])
+
     with server() as port:
         variants = {
             "base": lambda: load(port),
@@ -77,40 +81,18 @@ def throughput(bench, compare, what, server, client, pattern, labels, bar):
             "peer": lambda: read_only(port),
             "all": lambda: traced(port),
         }
-        rate, notes = compare(bench, variants, max)
-    drop = {name: 100 * (1 - rate[name] / rate["base"]) for name in rate if name != "base"}
-    row = {
-        "what": f"{what} throughput lost, both ends traced",
-        "peer_name": machine.READING,
-        "unit": "%",
-        "base": rate["base"],
-        "base_unit": "req/s",
-        **drop,
-        "ratio": None,
-        "bar": bar / 100,
-        "bar_text": f"<= {bar} %, 0 lost",
-        "notes": notes,
-    }
-    if "ours" in drop:
-        missed = seen["server"] + seen["client"]
-        row |= {
-            "ratio": drop["ours"] / 100,
-            "ratio_text": f"{drop['ours']:.1f} %, {missed:.0f} lost",
-            "ok": drop["ours"] <= bar and missed == 0,
-        }
-        notes.append(f"{seen['done']} requests; not counted at the server {seen['server']:.0f}, at the client {seen['client']:.0f}")
-    return row
+        return throughput.row(bench, what, variants, missed, bar)
 
 
-def redis_row(bench, compare):
+def redis(bench):
     def client(port):
         return (require("redis-benchmark"), "-p", str(port), "-q", "-n", str(REQUESTS), "-c", "16", "-t", "get")
 
     labels = {"db_system_name": "redis", "db_operation_name": "GET"}
-    return throughput(bench, compare, "redis-benchmark", redis, client, r"([\d.]+) requests per second", labels, 10)
+    return lost(bench, "redis-benchmark", redis_server, client, r"([\d.]+) requests per second", labels, 10)
 
 
-def postgresql_row(bench, compare):
+def postgresql(bench):
     connections = 10
 
     def client(port):
@@ -118,4 +100,4 @@ def postgresql_row(bench, compare):
                 "-t", str(REQUESTS // connections), "postgres")
 
     labels = {"db_system_name": "postgresql", "db_query_summary": "SELECT pgbench_accounts"}
-    return throughput(bench, compare, "pgbench -S", postgresql, client, r"tps = ([\d.]+)", labels, 5)
+    return lost(bench, "pgbench -S", postgresql_server, client, r"tps = ([\d.]+)", labels, 5)

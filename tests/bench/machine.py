@@ -156,17 +156,16 @@ class Page:
     def __init__(self, text):
         self.samples = self.SAMPLE.findall(text)
 
-    def sum(self, name, **labels):
+    def values(self, name, **labels):
         wanted = set(labels.items())
-        return sum(
-            float(value)
-            for sample, text, value in self.samples
-            if sample == name and wanted <= set(self.LABEL.findall(text))
-        )
+        return [float(value) for sample, text, value in self.samples
+                if sample == name and wanted <= set(self.LABEL.findall(text))]
+
+    def sum(self, name, **labels):
+        return sum(self.values(name, **labels))
 
     def has(self, name, **labels):
-        wanted = set(labels.items())
-        return any(sample == name and wanted <= set(self.LABEL.findall(text)) for sample, text, _ in self.samples)
+        return bool(self.values(name, **labels))
 
     def losses(self, probe):
         """What the probe says it lost: "reason 3, …" or "nothing lost"."""

@@ -12,6 +12,7 @@ import time
 
 import databases
 import machine
+import throughput
 from machine import Unavailable, require, run, wait_until
 from scale import scale
 from storms import BUDGET, MEASURE, SETTLE, Work, between, floor, loss_row, overhead, settled_note, switch_storm, syscall_storm
@@ -206,33 +207,13 @@ def requests(bench):
         with machine.reading_hooks(bench):
             return wrk()[1]
 
+    def missed():
+        note = throughput.counted_note(seen["requests"], seen["server"], seen["client"])
+        return seen["server"] + seen["client"], "; ".join((note, *told))
+
     with nginx_server(port) as nginx:
         variants = {"base": lambda: wrk()[1], "ours": lambda: traced("requests"), "peer": read_only, "all": traced}
-        rate, notes = compare(bench, variants, max)
-    drop = {name: 100 * (1 - rate[name] / rate["base"]) for name in rate if name != "base"}
-    row = {
-        "what": "nginx + wrk throughput lost, both ends traced",
-        "peer_name": machine.READING,
-        "unit": "%",
-        "base": rate["base"],
-        "base_unit": "req/s",
-        **drop,
-        "ratio": None,
-        "bar": 0.1,
-        "bar_text": "<= 10 %, 0 lost",
-        "notes": notes,
-    }
-    if "ours" in drop:
-        missed = seen["server"] + seen["client"]
-        row |= {
-            "ratio": drop["ours"] / 100,
-            "ratio_text": f"{drop['ours']:.1f} %, {missed:.0f} lost",
-            "ok": drop["ours"] <= 10 and missed == 0,
-        }
-        notes.append(f"{seen['requests']} requests; not counted at the server {seen['server']:.0f}, "
-                     f"at the client {seen['client']:.0f}")
-    notes.extend(told)
-    return row
+        return throughput.row(bench, "nginx + wrk", variants, missed, 10)
 
 
 def request_storm(bench):
@@ -381,21 +362,13 @@ def start(bench):
     }
 
 
-def redis(bench):
-    return databases.redis_row(bench, compare)
-
-
-def postgresql(bench):
-    return databases.postgresql_row(bench, compare)
-
-
 ROWS = {
     "syscall": syscall,
     "switch": switch,
     "block": block,
     "requests": requests,
-    "redis": redis,
-    "postgresql": postgresql,
+    "redis": databases.redis,
+    "postgresql": databases.postgresql,
     "syscall_storm": syscall_storm,
     "switch_storm": switch_storm,
     "request_storm": request_storm,

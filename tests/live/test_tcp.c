@@ -33,9 +33,13 @@ static double resets_of(const struct page *page, const char *comm, const char *d
 }
 
 /* Sockets close a moment after the last program has: asks until the value is there. */
-static void expect_series(struct leadline *leadline,
-			  double (*value)(const struct page *, const char *, const char *),
-			  const char *comm, const char *label, double expected)
+/* value: a function, which a failure names. */
+#define expect_series(leadline, value, comm, label, expected)                                      \
+	expect_of(leadline, #value, value, comm, label, expected)
+
+static void expect_of(struct leadline *leadline, const char *name,
+		      double (*value)(const struct page *, const char *, const char *),
+		      const char *comm, const char *label, double expected)
 {
 	double seen = -1;
 
@@ -48,7 +52,7 @@ static void expect_series(struct leadline *leadline,
 		       }),
 		       5))
 		return;
-	test_fail("%s %s: %.0f, not %.0f", comm, label, seen, expected);
+	test_fail("%s %s %s: %.0f, not %.0f", name, comm, label, seen, expected);
 }
 
 static double lost(const struct page *page, const char *reason)
