@@ -7,7 +7,7 @@
 #include <utlist.h>
 #include "agent/hash.h"
 #include "probes/protocols/path_template.h"
-#include "probes/requests.h"
+#include "probes/requests_tables.h"
 #include "probes/requests_streams.h"
 #include "probes/slow_requests.h"
 #include "bpf/slow_requests.h"

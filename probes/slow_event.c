@@ -7,7 +7,7 @@
 #include "agent/hash.h"
 #include "bpf/lib/http1_method.h"
 #include "probes/request_waits.h"
-#include "probes/requests.h"
+#include "probes/requests_tables.h"
 #include "probes/requests_metrics.h"
 #include "probes/slow_requests_internal.h"
 

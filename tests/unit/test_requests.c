@@ -6,7 +6,7 @@
 #include "bpf/lib/http1_method.h"
 #include "bpf/lib/task.h"
 #include "probes/probe.h"
-#include "probes/requests.h"
+#include "probes/requests_tables.h"
 #include "probes/requests_protocols.h"
 #include "requests.skel.h"
 #include "tests/harness/collected.h"

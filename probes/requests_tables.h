@@ -3,8 +3,8 @@
  * The tables that bpf/requests.bpf.c fills, apart from the probe around them, so that tests can make
  * their own. Loop thread only.
  */
-#ifndef LEADLINE_PROBE_REQUESTS_H
-#define LEADLINE_PROBE_REQUESTS_H
+#ifndef LEADLINE_PROBE_REQUESTS_TABLES_H
+#define LEADLINE_PROBE_REQUESTS_TABLES_H
 
 #include <stdint.h>
 #include "agent/metric.h"
