@@ -164,6 +164,18 @@ struct server *python_server_start(const char *script)
 	return server;
 }
 
+struct server *node_server_start(const char *script)
+{
+	struct server *server = server_new();
+
+	require_program("node");
+	server_start(server, "node",
+		     (const char *const[]){ "node",
+					    write_file(server->directory, "server.js", script),
+					    text_of(server->port), NULL });
+	return server;
+}
+
 struct server *haproxy_start(const char *mode, int port_behind)
 {
 	struct server *server;

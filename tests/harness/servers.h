@@ -27,8 +27,9 @@ struct server *mariadb_start(void); /* the same; user "root", database "test" */
 struct server *haproxy_start(const char *mode, int port_behind);
 /* In front of a web server on that port: speaks HTTP/2, to which clients may upgrade from HTTP/1. */
 struct server *nghttpx_start(int port_behind);
-/* A Python program: listens on the port that is its first argument. */
+/* A program in Python, or for Node: listens on the port that is its first argument. */
 struct server *python_server_start(const char *script);
+struct server *node_server_start(const char *script);
 
 /* Puts a server started otherwise in a control group of its own; returns its unit. */
 const char *server_enclose(pid_t pid, const char *name);
