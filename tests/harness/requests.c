@@ -28,6 +28,14 @@ void requests_expect_status(const struct page *page, const char *metric, const c
 		test_fail("%s, status %s: %.0f, not %.0f", value, status, seen, expected);
 }
 
+void requests_expect_durations(const char *what, const struct page_histogram *seen, double n,
+			       double logged)
+{
+	requests_expect(what, seen->count, n);
+	if (!is_emulated() && !(fabs(seen->sum - logged) <= fmax(logged * 0.02, n * 100e-6)))
+		test_fail("%s: %.6f s, by its own log %.6f s", what, seen->sum, logged);
+}
+
 double requests_summarized(const struct page *page, const char *metric, const char *label,
 			   const char *value, const char *system, const char *summary,
 			   const char *status)

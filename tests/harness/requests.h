@@ -14,6 +14,12 @@ void requests_expect(const char *what, double seen, double expected);
 void requests_expect_status(const struct page *page, const char *metric, const char *label,
 			    const char *value, const char *status, double expected);
 /*
+ * So many, and durations that are in sum those that the program has logged itself, in seconds: within 2 % or 100 us each. Of these, only the
+ * number where CPUs are emulated.
+ */
+void requests_expect_durations(const char *what, const struct page_histogram *seen, double n,
+			       double logged);
+/*
  * Operations of a database that are told by a summary of their text: those of `metric` whose `label` is `value`, a
  * server's or a client's.
  */

@@ -311,15 +311,10 @@ static void expect_time(const struct page *page, const char *metric, const char 
 {
 	struct page_histogram seen =
 		metric_histogram(page, metric, label, value, "http_request_method", method, NULL);
-	double most = logged * 0.02 > n * 100e-6 ? logged * 0.02 : n * 100e-6;
 
-	requests_expect(method, seen.count, n);
-	if (!(fabs(seen.sum - logged) <= most))
-		test_fail("%s of %s: %.6f s, by its own log %.6f s", method, value, seen.sum,
-			  logged);
+	requests_expect_durations(metric, &seen, n, logged);
 }
 
-/* Within 2 % or 100 us a request. */
 static void durations_are_those_of_both_logs(void **state)
 {
 	struct leadline *leadline;

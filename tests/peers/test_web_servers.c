@@ -3,7 +3,6 @@
  * Web servers in Python and for Node, alone and behind nginx, and curl: each request is counted once per side, with its method and status;
  * bytes are those the server counts itself, durations those that both sides measure.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "tests/harness/harness.h"
@@ -197,17 +196,13 @@ static void expect_bytes(const struct page *page, const char *family, const char
 			told->written);
 }
 
-/* Of the GETs, within 2 % or 100 us of what that side has measured. */
 static void expect_duration(const struct page *page, const char *family, const char *label,
 			    const char *value, double seconds)
 {
 	struct page_histogram gets =
 		metric_histogram(page, family, label, value, "http_request_method", "GET", NULL);
-	double seen = page_histogram_mean(&gets), expected = seconds / asked[0].times;
 
-	if (!is_emulated() && !(fabs(seen - expected) <= fmax(expected * 0.02, 100e-6)))
-		test_fail("%s of %s: mean %.6f s, by its own account %.6f s", family, value, seen,
-			  expected);
+	requests_expect_durations(family, &gets, asked[0].times, seconds);
 }
 
 static void expect_curl_and(struct server *server, const char *curl)

@@ -64,7 +64,7 @@ done
 # Real servers and their clients.
 if [ -d /programs/usr ]; then
 	is_wanted downstreams && run downstreams /build/tests/live/test_downstreams
-	for test in protocols databases mysql proxies unix_sockets tls; do
+	for test in protocols databases mysql proxies unix_sockets tls web_servers durations; do
 		is_wanted "peers-$test" && run "peers-$test" "/build/tests/peers/test_$test"
 	done
 fi
