@@ -81,6 +81,7 @@ static void be_downstream(void)
 {
 	char byte;
 
+	close(downstream[0]); /* it ends with whoever has the other end */
 	while (recv(downstream[1], &byte, 1, 0) == 1) {
 		pause_seconds(PAUSE);
 		send(downstream[1], &byte, 1, 0);
@@ -292,7 +293,7 @@ static void waiting_for_the_disk(void **state)
 	(void)state;
 }
 
-static void waiting_for_another_server(void **state)
+static pid_t start_downstream(void)
 {
 	pid_t pid;
 
@@ -301,11 +302,98 @@ static void waiting_for_another_server(void **state)
 	if (!pid)
 		be_downstream();
 	assert_true(pid > 0);
-	expect_wait(do_ask_downstream, "network");
+	return pid;
+}
+
+static void end_downstream(pid_t pid)
+{
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	close(downstream[0]);
 	close(downstream[1]);
+}
+
+static void waiting_for_another_server(void **state)
+{
+	pid_t pid = start_downstream();
+
+	expect_wait(do_ask_downstream, "network");
+	end_downstream(pid);
+	(void)state;
+}
+
+/* ---- all of these in one request ---- */
+
+/* What the server measures of them itself, in memory that is shared with it: time that it did not run, and time that it did. */
+static struct {
+	double waited[4], ran;
+} * measured;
+
+static const struct part {
+	void (*what)(void);
+	const char *reason;
+	int times;
+} parts[] = {
+	{ do_sleep, "sleep", 5 },
+	{ do_lock, "lock", 3 },
+	{ do_write, "disk", 2 },
+	{ do_ask_downstream, "network", 2 },
+};
+#define PARTS (sizeof(parts) / sizeof(parts[0]))
+_Static_assert(PARTS == sizeof(measured->waited) / sizeof(measured->waited[0]), "one for each");
+
+static void do_all(void)
+{
+	double began_cpu = cpu_seconds();
+
+	do_compute();
+	for (size_t i = 0; i < PARTS; i++) {
+		double began = clock_seconds(), cpu = cpu_seconds();
+
+		for (int n = 0; n < parts[i].times; n++)
+			parts[i].what();
+		measured->waited[i] += clock_seconds() - began - (cpu_seconds() - cpu);
+	}
+	measured->ran += cpu_seconds() - began_cpu;
+}
+
+/* At least 95 % of the time is under the right name. It cannot measure how long it waited to run. */
+static void hold_all(void)
+{
+	const char *comm;
+	struct page *page;
+	double right, all;
+
+	memset(measured, 0, sizeof(*measured));
+	page = hold(serve, do_all, &comm);
+	all = measured->ran;
+	right = fmin(measured->ran, reason_of(page, comm, "on_cpu")) +
+		reason_of(page, comm, "run_queue") + reason_of(page, comm, "stolen");
+	for (size_t i = 0; i < PARTS; i++) {
+		all += measured->waited[i];
+		right += fmin(measured->waited[i], reason_of(page, comm, parts[i].reason));
+	}
+	assert_true(all > ASKED * (1 + 5 + 3 + 2) * PAUSE);
+	if (right < 0.95 * all)
+		test_fail("%s: %.6f s of %.6f s are under the right name", language->protocol,
+			  right, all);
+	page_free(page);
+}
+
+static void some_of_each(void **state)
+{
+	char path[300];
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/written", temporary_directory());
+	file = path;
+	measured = mmap(NULL, sizeof(*measured), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			-1, 0);
+	assert_true(measured != MAP_FAILED);
+	pid = start_downstream();
+	in_each_language(hold_all);
+	end_downstream(pid);
+	munmap(measured, sizeof(*measured));
 	(void)state;
 }
 
@@ -446,6 +534,7 @@ int main(void)
 		HARNESS_TEST(waiting_for_a_lock),
 		HARNESS_TEST(waiting_for_the_disk),
 		HARNESS_TEST(waiting_for_another_server),
+		HARNESS_TEST(some_of_each),
 		HARNESS_TEST(waiting_for_a_cpu),
 		HARNESS_TEST(handed_to_another_thread),
 		HARNESS_TEST(several_at_once),
