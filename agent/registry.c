@@ -402,15 +402,12 @@ static int settle_remains(struct metric_writer *writer)
 	for (size_t i = 0; i < writer->n_drafts && !err; i++) {
 		const struct metric_desc *desc = writer->drafts[i].desc;
 		struct addition addition = { writer, desc };
-		size_t before;
 
 		if (!desc->per_entity || desc->kind == METRIC_GAUGE)
 			continue;
-		before = writer->drafts[i].n;
 		err = put_aside(writer, &writer->drafts[i]);
 		if (!err)
 			err = remains_each(writer->remains, desc, add_remains, &addition);
-		writer->drafts[i].has_remains = writer->drafts[i].n > before;
 	}
 	remains_end(writer->remains);
 	return err;
@@ -454,14 +451,15 @@ static int finish_family(struct registry *registry, struct draft *draft, struct 
 	struct snapshot *snapshot = registry->writer.snapshot;
 	const struct family *before =
 		snapshot_whole_family(comparable(registry), draft->desc->name);
+	bool is_gauge = draft->desc->kind == METRIC_GAUGE;
 	bool drops = draft->rules.drops && draft->desc->per_entity;
 	int err;
 
 	draft_sort(draft);
 	err = draft_merge_equal(draft, snapshot);
-	if (!err && (draft->has_remains || draft->rules.joins_entities))
+	if (!err && draft->has_merged && !is_gauge)
 		draft_level_rounding(draft, before);
-	if (!err && drops && draft->desc->kind != METRIC_GAUGE)
+	if (!err && drops && !is_gauge)
 		err = draft_level_sums(draft, snapshot, before);
 	if (!err)
 		err = draft_fold_beyond_cap(draft, snapshot, before);

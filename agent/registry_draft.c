@@ -57,6 +57,8 @@ int draft_merge_equal(struct draft *draft, struct snapshot *snapshot)
 		else
 			draft->series[kept++] = draft->series[i];
 	}
+	if (kept < draft->n)
+		draft->has_merged = true;
 	draft->n = kept;
 	return err;
 }

@@ -43,7 +43,7 @@ struct draft {
 	size_t n, capacity;
 	uint64_t most_dropped;
 	struct hyperloglog *folded; /* which series ever were, once the cap has bitten; else NULL */
-	bool has_remains; /* in this collection */
+	bool has_merged; /* ever: of values written under equal labels, sums */
 	bool has_folded; /* ever: it has a series "other" that is not the probe's alone */
 };
 
@@ -54,7 +54,7 @@ void labels_kept(const char **kept, const char *const *values, size_t n, unsigne
 
 /* In the order of a snapshot. */
 void draft_sort(struct draft *draft);
-/* Makes one of sorted series with equal labels. 0 or -errno. */
+/* Makes one of sorted series with equal labels, and notes whether there were any. 0 or -errno. */
 int draft_merge_equal(struct draft *draft, struct snapshot *snapshot);
 /*
  * The same numbers, added up in another order, may make a sum smaller by the last digit, which would be read as a counter

@@ -99,6 +99,25 @@ static void test_equal_labels_add_up(void **state)
 	snapshot_put(snapshot);
 }
 
+/* In another order the same sum is smaller by its last digit, and so is what one of them then counts for two. */
+static void test_a_sum_is_no_smaller_for_its_order(void **state)
+{
+	static const double written[][3] = { { 0.1, 0.2, 0.3 }, { 0.3, 0.2, 0.1 }, { 0.6, 0, 0 } };
+	const double sum = 0.1 + 0.2 + 0.3;
+
+	assert_true(0.3 + 0.2 + 0.1 < sum && 0.6 < sum);
+	for (size_t i = 0; i < 3; i++) {
+		struct metric_writer *writer = registry_begin(registry);
+		struct snapshot *snapshot;
+
+		for (size_t j = 0; j < 3 && written[i][j] > 0; j++)
+			write_count(writer, 1, "x", written[i][j]);
+		snapshot = registry_finish(registry);
+		assert_true(value_of(snapshot, "web", "x") == sum);
+		snapshot_put(snapshot);
+	}
+}
+
 static uint64_t dropped;
 static double folded;
 static void note_dropped(void *context, const char *metric, uint64_t series, double distinct)
@@ -443,6 +462,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_families_and_series_are_sorted),
 		TEST(test_equal_labels_add_up),
+		TEST(test_a_sum_is_no_smaller_for_its_order),
 		TEST(test_a_cap_folds_the_newcomers_and_never_goes_back),
 		TEST(test_what_is_other_already_does_not_grow),
 		TEST(test_what_was_folded_is_estimated),
