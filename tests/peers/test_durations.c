@@ -76,7 +76,7 @@ static void postgresql(void **state)
 	struct page *page;
 
 	text = said(run_shell(
-		"{ printf '\\\\timing on\\n'; yes 'select pg_sleep(0.02);' | head -n %d; } | "
+		"{ printf '\\\\timing on\\n'; for i in $(seq %d); do echo 'select pg_sleep(0.02);'; done; } | "
 		"PGSSLMODE=disable PGOPTIONS='-c log_min_duration_statement=10' %s -h 127.0.0.1 -U postgres -p %d -q",
 		N, psql, server->port));
 	page = leadline_scrape(leadline);
