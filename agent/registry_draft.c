@@ -66,15 +66,22 @@ int draft_merge_equal(struct draft *draft, struct snapshot *snapshot)
 void draft_level_rounding(struct draft *draft, const struct family *before)
 {
 	bool is_histogram = draft->desc->kind == METRIC_HISTOGRAM;
+	size_t n_before = before ? before->n_series : 0;
 
-	for (size_t i = 0; i < draft->n; i++) {
-		const struct series *old = family_find(before, &draft->series[i]);
-		double *value =
-			is_histogram ? &draft->series[i].histogram.sum : &draft->series[i].value;
-		double least = !old ? *value : is_histogram ? old->histogram.sum : old->value;
+	for (size_t i = 0, j = 0; i < draft->n && j < n_before;) {
+		const struct series *old = &before->series[j];
+		struct series *now = &draft->series[i];
+		int order = series_compare(draft->desc, old, now);
 
-		if (*value < least && least - *value < least * 1e-9)
-			*value = least;
+		if (!order) {
+			double *value = is_histogram ? &now->histogram.sum : &now->value;
+			double least = is_histogram ? old->histogram.sum : old->value;
+
+			if (*value < least && least - *value < least * 1e-9)
+				*value = least;
+		}
+		i += order >= 0;
+		j += order <= 0;
 	}
 }
 
