@@ -36,6 +36,17 @@ void requests_expect_durations(const char *what, const struct page_histogram *se
 		test_fail("%s: %.6f s, by its own log %.6f s", what, seen->sum, logged);
 }
 
+double requests_mean_by_h2load(const char *text)
+{
+	const char *line = strstr(text, "time for request:");
+	double mean = NAN;
+	char unit[8] = "";
+
+	if (line && sscanf(line, "time for request: %*s %*s %lf%7s", &mean, unit) == 2)
+		mean *= !strcmp(unit, "us") ? 1e-6 : !strcmp(unit, "ms") ? 1e-3 : 1;
+	return mean;
+}
+
 double requests_summarized(const struct page *page, const char *metric, const char *label,
 			   const char *value, const char *system, const char *summary,
 			   const char *status)

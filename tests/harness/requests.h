@@ -19,6 +19,8 @@ void requests_expect_status(const struct page *page, const char *metric, const c
  */
 void requests_expect_durations(const char *what, const struct page_histogram *seen, double n,
 			       double logged);
+/* "time for request: MIN MAX MEAN SD" of h2load, the mean in seconds; NAN without. */
+double requests_mean_by_h2load(const char *text);
 /*
  * Operations of a database that are told by a summary of their text: those of `metric` whose `label` is `value`, a
  * server's or a client's.

@@ -34,6 +34,12 @@ void server_wait(const struct server *server)
 	test_fail("nobody listens on port %d: %s", server->port, log);
 }
 
+void name_server_wait(const struct network *network)
+{
+	shell("for i in $(seq 1000); do ip netns exec %s ss -ulnH 'sport = :53' | grep -q . && exit 0; sleep 0.02; done; exit 1",
+	      network->name);
+}
+
 static struct server *server_new(void)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -162,6 +168,16 @@ struct server *python_server_start(const char *script)
 					    write_file(server->directory, "server.py", script),
 					    text_of(server->port), NULL });
 	return server;
+}
+
+void require_python(const char *module)
+{
+	struct output *output = run_shell("/usr/bin/python3 -c 'import %s'", module);
+	bool is_there = !output->status;
+
+	output_free(output);
+	if (!is_there)
+		test_skip("Python has no %s", module);
 }
 
 struct server *node_server_start(const char *script)

@@ -9,6 +9,8 @@
 
 #include <sys/types.h>
 
+struct network;
+
 struct server {
 	pid_t pid;
 	int port;
@@ -30,10 +32,13 @@ struct server *nghttpx_start(int port_behind);
 /* A program in Python, or for Node: listens on the port that is its first argument. */
 struct server *python_server_start(const char *script);
 struct server *node_server_start(const char *script);
+void require_python(const char *module); /* else skips */
 
 /* Puts a server started otherwise in a control group of its own; returns its unit. */
 const char *server_enclose(pid_t pid, const char *name);
 /* Waits until this port of the loopback is listened on, else the test fails with the log. */
 void server_wait(const struct server *server);
+/* The same of the port that names are asked for on, in that network. */
+void name_server_wait(const struct network *network);
 
 #endif

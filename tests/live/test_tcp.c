@@ -32,8 +32,7 @@ static double resets_of(const struct page *page, const char *comm, const char *d
 			  NULL);
 }
 
-/* Sockets close a moment after the last program has: asks until the value is there. */
-/* value: a function, which a failure names. */
+/* Sockets close a moment after the last program has: asks until the value is there. value: a function, which a failure names. */
 #define expect_series(leadline, value, comm, label, expected)                                      \
 	expect_of(leadline, #value, value, comm, label, expected)
 

@@ -3,7 +3,6 @@
  * Real servers and their real clients, speaking other protocols than HTTP/1 and those of databases: each request counted once per side, as the
  * server's or the client's own statistics say, under the right operation and status.
  */
-#include <math.h>
 #include "tests/harness/harness.h"
 #include "tests/harness/nginx.h"
 #include "tests/harness/requests.h"
@@ -56,8 +55,7 @@ static void names(void **state)
 				       "--listen-address=127.0.0.1", "--bind-interfaces",
 				       "--user=root", "--pid-file=", NULL });
 	unit = server_enclose(pid, "dnsmasq");
-	shell("for i in $(seq 1000); do ip netns exec %s ss -ulnH 'sport = :53' | grep -q . && exit 0; sleep 0.02; done; exit 1",
-	      network->name);
+	name_server_wait(network);
 	for (int i = 0; i < 13; i++)
 		shell("ip netns exec %s %s @127.0.0.1 example.test A >/dev/null", network->name,
 		      dig);
@@ -95,18 +93,6 @@ static struct nginx *start_nginx(const char *name, const char *listen_options, c
 	return nginx;
 }
 
-/* "time for request: MIN MAX MEAN SD" of h2load, the mean in seconds. */
-static double mean_by_h2load(const char *text)
-{
-	const char *line = strstr(text, "time for request:");
-	double mean = NAN;
-	char unit[8] = "";
-
-	if (line && sscanf(line, "time for request: %*s %*s %lf%7s", &mean, unit) == 2)
-		mean *= !strcmp(unit, "us") ? 1e-6 : !strcmp(unit, "ms") ? 1e-3 : 1;
-	return mean;
-}
-
 static void http2(void **state)
 {
 	struct leadline *leadline = requests_agent_start();
@@ -118,7 +104,7 @@ static void http2(void **state)
 	double mean;
 
 	output = run_shell("%s -n 1009 -c 3 -m 7 %s", h2load, nginx_url(nginx, "/"));
-	mean = mean_by_h2load(output->text);
+	mean = requests_mean_by_h2load(output->text);
 	if (!(mean > 0))
 		test_fail("h2load: %s", output->text);
 	output_free(output);
@@ -231,15 +217,11 @@ static void expect_rpc(const struct page *page, const char *unit, const char *me
 static void grpc(void **state)
 {
 	struct leadline *leadline = requests_agent_start();
-	struct output *output = run_shell("/usr/bin/python3 -c 'import grpc'");
-	bool is_there = !output->status;
 	struct page_histogram slow;
 	struct server *server;
 	struct page *page;
 
-	output_free(output);
-	if (!is_there)
-		test_skip("Python has no grpc");
+	require_python("grpc");
 	server = python_server_start(grpc_server);
 	shell("%s %s %d", program_renamed("/usr/bin/python3", "python-peers"),
 	      write_file(server->directory, "client.py", grpc_client), server->port);

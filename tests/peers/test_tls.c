@@ -3,7 +3,6 @@
  * Real servers and clients that speak TLS: with the plain text of their libraries each request is counted once per side, as HTTP, and
  * nothing of its connection as an exchange of records.
  */
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 #include "tests/harness/harness.h"
@@ -312,7 +311,7 @@ static void expect_time(const struct page *page, const char *metric, const char 
 	struct page_histogram seen =
 		metric_histogram(page, metric, label, value, "http_request_method", method, NULL);
 
-	requests_expect_durations(metric, &seen, n, logged);
+	requests_expect_durations(method, &seen, n, logged);
 }
 
 static void durations_are_those_of_both_logs(void **state)
