@@ -60,7 +60,7 @@ help:
 ## make deps        install what the build needs and is missing (apt or dnf; root)
 ## make build       build/leadline
 ## sudo make run    deps, build, and run the agent in the foreground on 127.0.0.1:9797
-## sudo make test   deps, build, and every test; make test-unit needs no root
+## sudo make test   deps, build, and every test; make test-unit needs no root; TESTS="live/test_agent unit/test_tcp" for some
 ## sudo make test-vm  every hook on Debian's 6.1 and 6.12 kernels, in virtual machines
 ## sudo make test-vm-arm64  the same for arm64, under emulation: some 20 minutes a kernel; VM_KERNELS=6.12 for one
 ## sudo make bench  cost and speed beside the peers, as one table

@@ -22,8 +22,8 @@ $(OUT_OF_MEMORY_TESTS:%=$(BUILD)/tests/%): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
 
 .SECONDARY:
 
-# runs the programs given one after the other and closes with "N passed, N failed, N skipped"
-RUN_TESTS = $(if $(EMULATOR),EMULATOR="$(EMULATOR)") sh tests/harness/run.sh
+# Runs the programs given one after the other and closes with "N passed, N failed, N skipped"; leaves the names of those that failed.
+RUN_TESTS = FAILED=$(BUILD)/failed $(if $(EMULATOR),EMULATOR="$(EMULATOR)") sh tests/harness/run.sh
 
 # qemu's user mode knows no openat2, and all its processes have its own name.
 NEED_A_KERNEL := $(if $(EMULATOR),%/test_entity_names %/test_runtimes %/test_zoom)
@@ -41,9 +41,11 @@ test-live:
 test-peers:
 	$(Q)$(MAKE) --no-print-directory test-programs
 	$(Q)$(RUN_TESTS) $(PEERS)
+# some of them: make test TESTS="live/test_agent unit/test_tcp"
+TESTS ?=
 test: deps-test
 	$(Q)$(MAKE) --no-print-directory test-programs
-	$(Q)$(RUN_TESTS) $(UNIT) $(LIVE) $(PEERS)
+	$(Q)$(RUN_TESTS) $(if $(TESTS),$(TESTS:%=$(BUILD)/tests/%),$(UNIT) $(LIVE) $(PEERS))
 
 # ---- the kernel matrix: make test-vm [VM_KERNELS=6.1] [VM_TESTS=requests,tcp,missing] ------------------
 # Each kernel boots in a virtual machine that runs the live tests of every probe with every hook, see tests/vm/.

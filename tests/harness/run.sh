@@ -4,7 +4,7 @@
 # One line a program, the whole output of those that fail, the reasons of all skips, and at the end
 # "N passed, N failed, N skipped" (test cases). A program that dies, or runs longer than
 # TEST_TIMEOUT (300 s), counts its missing cases, at least one, as failed. Exit 1 when any failed.
-# Programs of another architecture: EMULATOR is the command that runs them.
+# Programs of another architecture: EMULATOR is the command that runs them. FAILED: a file for the names of those that failed.
 set -u
 
 limit=${TEST_TIMEOUT:-300}
@@ -12,6 +12,8 @@ passed=0 failed=0 skipped=0
 output=$(mktemp) reasons=$(mktemp)
 trap 'rm -f "$output" "$reasons"' EXIT
 trap 'exit 130' INT TERM
+FAILED=${FAILED:-/dev/null}
+: >"$FAILED"
 
 for program in "$@"; do
 	name=${program#*/tests/}
@@ -55,7 +57,10 @@ for program in "$@"; do
 	[ "$bad" = 0 ] || verdict=FAIL
 	printf '%-4s %-32s %4d passed %3d failed %3d skipped %4d s%s\n' \
 		"$verdict" "$name" "$ok" "$bad" "$skip" "$seconds" "$note"
-	[ "$bad" = 0 ] || sed 's/^/     | /' "$output"
+	if [ "$bad" != 0 ]; then
+		sed 's/^/     | /' "$output"
+		echo "$name" >>"$FAILED"
+	fi
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 done
 
