@@ -14,6 +14,17 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(HARNESS) $(LIBRARY)
 
 $(BUILD)/tests/live/test_requests_uring: MORE_LIBRARIES := -luring
 
+# Programs with a kernel side of their own.
+$(BUILD)/tests/%.bpf.o: tests/%.bpf.c Makefile
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+$(BUILD)/tests/%.skel.h: $(BUILD)/tests/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name $(*F)_bpf > $@
+$(BUILD)/obj/tests/live/test_event_rings.o: $(BUILD)/tests/live/event_rings.skel.h
+$(BUILD)/obj/tests/live/test_event_rings.o: override CFLAGS += -iquote $(BUILD)/tests/live
+
 # In these programs allocations fail on command: tests/harness/out_of_memory.c.
 OUT_OF_MEMORY_TESTS := unit/test_out_of_memory unit/test_protocol_no_memory live/test_no_memory
 WRAPPED	:= malloc calloc realloc reallocarray strdup strndup asprintf vasprintf fopen fmemopen open_memstream fdopendir opendir \
@@ -86,13 +97,6 @@ $(BUILD)/tests/bench/%: tests/bench/%.c Makefile
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(WERROR) -O2 $(BENCH_FLAGS_OF_$*) $< -o $@ $(BENCH_LIBRARIES_OF_$*)
 
 # Those with a kernel side: the agent's own, or one beside it.
-$(BUILD)/tests/bench/%.bpf.o: tests/bench/%.bpf.c Makefile
-	$(call say,BPF,$@)
-	@mkdir -p $(@D)
-	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
-$(BUILD)/tests/bench/%.skel.h: $(BUILD)/tests/bench/%.bpf.o
-	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
 $(BUILD)/tests/bench/floor: $(BUILD)/skel/floor.skel.h
 $(BUILD)/tests/bench/reading: $(BUILD)/tests/bench/reading.skel.h
 BENCH_FLAGS_OF_floor := -iquote $(BUILD)/skel

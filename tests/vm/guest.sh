@@ -58,7 +58,7 @@ grep '^round ' /run/rounds | while read -r _ probe number avoid; do
 	export LEADLINE_HOOKS_AVOID="$avoid"
 	run "$probe-$number" "/build/tests/live/test_$probe"
 done
-for test in requests_calls requests_spliced requests_streams requests_ends requests_uring request_sizes request_connections requests_http2 request_waits slow_requests host tcp_loss ledger; do
+for test in requests_calls requests_spliced requests_streams requests_ends requests_uring request_sizes request_connections requests_http2 request_waits slow_requests host tcp_loss ledger event_rings; do
 	is_wanted "$test" && run "$test" "/build/tests/live/test_$test"
 done
 # Real servers and their clients.
