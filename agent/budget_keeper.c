@@ -133,14 +133,6 @@ static uint64_t own_cpu_ns(void)
 	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000;
 }
 
-double budget_event_ns(const struct kept *kept, unsigned shift)
-{
-	if (!shift)
-		return kept->dispatch_ns + kept->record_ns;
-	return kept->dispatch_ns + budget_pass_ns(economy_of(kept)) +
-	       kept->record_ns / (1U << shift);
-}
-
 static bool needs_calibration(const struct kept *kept, double events)
 {
 	return kept->all_exact && events >= CALIBRATE_EVENTS &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parts of the keeper share: budget_keeper.c reads and decides, budget_windows.c does what was decided, budget_calls.c sees by
- * calls of our own what hooks at system calls cost. Loop thread only.
+ * What the parts of the keeper share: budget_keeper.c reads and decides; of what it calls, budget_windows.c does what was decided, and
+ * budget_calls.c sees by calls of our own what hooks at system calls cost. Loop thread only.
  */
 #ifndef LEADLINE_BUDGET_KEEPER_INTERNAL_H
 #define LEADLINE_BUDGET_KEEPER_INTERNAL_H
@@ -92,6 +92,15 @@ static inline double budget_pass_ns(const struct probe_economy *economy)
 	return economy->pass_ns ? economy->pass_ns : BUDGET_PASS_NS;
 }
 
+/* Of an event, when one in 2^shift is recorded. */
+static inline double budget_event_ns(const struct kept *kept, unsigned shift)
+{
+	if (!shift)
+		return kept->dispatch_ns + kept->record_ns;
+	return kept->dispatch_ns + budget_pass_ns(economy_of(kept)) +
+	       kept->record_ns / (1U << shift);
+}
+
 /* Does something now and then as long as its plan is in force, at next_ns. */
 static inline bool is_timed(const struct kept *kept)
 {
@@ -103,8 +112,6 @@ static inline const char *name_of(const struct kept *kept)
 	return probe_description(kept->probe)->name;
 }
 
-/* Of an event, when one in 2^shift is recorded. */
-double budget_event_ns(const struct kept *kept, unsigned shift);
 uint64_t budget_count_events(const struct budget_keeper *keeper, const struct kept *kept);
 /* Brings attached_ns up to date. */
 void budget_account_attached(struct kept *kept, uint64_t now_ns);
