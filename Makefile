@@ -78,7 +78,7 @@ help:
 # test and bench packages on top of the build's
 APT_BUILD := gcc make pkg-config clang llvm bpftool libbpf-dev zlib1g-dev libmicrohttpd-dev libyaml-dev libjansson-dev libcurl4-gnutls-dev libnghttp2-dev libmount-dev libpcre2-dev libhttp-parser-dev uthash-dev libc6-dev
 APT_TEST := libcmocka-dev libbpf-tools e2fsprogs fio nginx-light wrk curl iptables iproute2 util-linux prometheus prometheus-node-exporter python3 python3-prometheus-client apache2-utils procps runc openssl \
-	redis-server redis-tools postgresql mariadb-server nghttp2-client nghttp2-proxy python3-grpcio sysbench dnsmasq-base bind9-dnsutils haproxy liburing-dev wget nodejs
+	redis-server redis-tools postgresql mariadb-server nghttp2-client nghttp2-proxy python3-grpcio python3-websockets sysbench dnsmasq-base bind9-dnsutils haproxy liburing-dev wget nodejs
 APT_BENCH := bpftrace
 APT_VM := qemu-system-x86 busybox-static cpio kmod xz-utils
 APT_CROSS := gcc-aarch64-linux-gnu qemu-user

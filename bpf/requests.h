@@ -68,6 +68,7 @@ struct requests_bytes {
 	__u64 http;
 	__u64 http_unparsed; /* while it could not be told where messages start and end */
 	__u64 http_unread; /* … as bytes before had not been in the program's memory, or not in one call */
+	__u64 websocket; /* from the answer on that upgraded to it */
 	__u64 unknown; /* other protocols */
 	__u64 connections[REQUESTS_ROLES]; /* on which a request began */
 	__u64 connect_ns; /* that these took to connect, as a client */

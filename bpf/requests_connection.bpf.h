@@ -117,6 +117,7 @@ struct connection {
 	__u8 early : 1;
 	__u8 midway : 1; /* its beginning was not seen */
 	__u8 serves_too : 1; /* the thread that the entity is of has served requests */
+	__u8 is_websocket : 1; /* since it was upgraded; ignored */
 	__u8 encrypted : 1; /* it is within TLS, or is TLS and joined midway: see requests_tls.bpf.h */
 	__u8 met; /* lib/file_sockets.bpf.h */
 	/* While connections are sampled, see requests_sample.bpf.h: */

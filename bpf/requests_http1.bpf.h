@@ -303,32 +303,49 @@ static __always_inline void keep_upgraded(struct connection *connection, struct 
 }
 
 /*
- * Whether the response that has just ended makes the connection one of HTTP/2. The request that asked for it is stream 1 there (RFC 7540,
+ * Makes the connection one of HTTP/2. The request that asked for it is stream 1 there (RFC 7540,
  * 3.2), and what that is answered only the decoder can tell: it is not recorded here, but handed over with the stream's first event, and
- * exact as long as no event is lost, like all of HTTP/2. It must weigh what decoded calls do.
+ * exact as long as no event is lost, like all of HTTP/2. It must weigh what decoded calls do. Returns whether all that is so.
  */
-__noinline int requests_become_http2(struct connection *connection, struct work *work)
+static __always_inline bool become_http2(struct connection *connection, struct work *work)
 {
-	if (!connection || !work || connection->response.status != 101 ||
-	    connection->head == connection->tail || connection->request.phase != HTTP1_START ||
+	if (connection->head == connection->tail || connection->request.phase != HTTP1_START ||
 	    !(settings.copied_protocols >> PREFIX_HTTP2 & 1) ||
-	    connection->weight != window_weight() || !http1_upgrades_to_http2(&work->view))
-		return 0;
+	    connection->weight != window_weight())
+		return false;
 	keep_upgraded(connection, work);
 	work->n_before = 0;
 	connection->midway = 0;
 	become_stream(connection, PREFIX_HTTP2 | PREFIX_FROM_SERVER,
 		      connection->role == ROLE_SERVER);
-	return 1;
+	return true;
+}
+
+/* What the connection becomes by the response that has just ended: an enum http1_upgrade. If that is HTTP/2, it has. */
+__noinline int requests_upgrade(struct connection *connection, struct work *work)
+{
+	int upgrade;
+
+	if (!connection || !work || connection->response.status != 101)
+		return HTTP1_UPGRADE_OTHER;
+	upgrade = http1_upgrade(&work->view);
+	if (upgrade == HTTP1_UPGRADE_HTTP2 && !become_http2(connection, work))
+		return HTTP1_UPGRADE_OTHER;
+	return upgrade;
 }
 
 /* What follows the response that has just ended is no longer HTTP/1. */
 static __always_inline void tunnel_begins(struct connection *connection, struct work *work)
 {
-	if (requests_become_http2(connection, work))
+	int upgrade = requests_upgrade(connection, work);
+
+	if (upgrade == HTTP1_UPGRADE_HTTP2)
 		return;
 	response_ended(connection, work);
 	ignore(connection);
+	connection->is_websocket = upgrade == HTTP1_UPGRADE_WEBSOCKET;
+	if (connection->is_websocket)
+		return;
 	connection->role = ROLE_UNDECIDED; /* as if new: it may be HTTP/2 now */
 	connection->attempts_left = ATTEMPTS_NEW;
 }
@@ -433,6 +450,8 @@ static __always_inline void count_call(const struct connection *connection, __u3
 	if (connection->role > ROLE_CLIENT) {
 		if (CALLS_ARE_PLAIN)
 			return; /* the records around it are counted */
+		if (connection->is_websocket)
+			protocol = PROTOCOL_WEBSOCKET;
 		times = weight ?: 1;
 	} else if (!is_lost || connection->turn == TURN_BEGAN) {
 		protocol = PROTOCOL_HTTP;

@@ -129,6 +129,7 @@ enum requests_protocol {
 	PROTOCOL_HTTP,
 	PROTOCOL_HTTP_UNPARSED,
 	PROTOCOL_HTTP_UNREAD,
+	PROTOCOL_WEBSOCKET,
 	PROTOCOL_UNKNOWN,
 };
 _Static_assert(__builtin_offsetof(struct requests_bytes, unknown) ==

@@ -172,6 +172,7 @@ static void write_bytes(const struct requests_tables *tables, struct metric_writ
 		{ "http", "true", "" },
 		{ "http", "false", "malformed" },
 		{ "http", "false", "unreadable" },
+		{ "websocket", "false", "not_decoded" },
 		{ "unknown", "false", "unknown" },
 	};
 	enum { N = sizeof(labels) / sizeof(labels[0]) };
@@ -184,7 +185,8 @@ static void write_bytes(const struct requests_tables *tables, struct metric_writ
 		sums[0] += load(&bytes->http);
 		sums[1] += load(&bytes->http_unparsed);
 		sums[2] += load(&bytes->http_unread);
-		sums[3] += load(&bytes->unknown);
+		sums[3] += load(&bytes->websocket);
+		sums[4] += load(&bytes->unknown);
 	}
 	for (int i = 0; i < N; i++)
 		if (sums[i])

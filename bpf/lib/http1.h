@@ -659,22 +659,34 @@ http1_inline __u32 http1_read(struct http1_stream *stream, struct http1_view *vi
 
 #define HTTP1_UPGRADE_STEPS 40 /* words and lines of a head: 200 to 250 bytes */
 
+/* What a connection goes on in after a 101. */
+enum http1_upgrade {
+	HTTP1_UPGRADE_OTHER,
+	HTTP1_UPGRADE_HTTP2, /* "Upgrade: h2c" (RFC 7540, 3.2) */
+	HTTP1_UPGRADE_WEBSOCKET, /* "Upgrade: websocket" (RFC 6455, 4.2.2) */
+};
+
+http1_inline int http1_ends_word(__u8 byte)
+{
+	return byte == '\r' || byte == '\n' || byte == ' ' || byte == '\t' || byte == ',';
+}
+
 /*
- * Whether the head that has just ended says that the connection goes on in HTTP/2 (RFC 7540, 3.2): "Upgrade: h2c". False, too, where
+ * What the head that has just ended says that the connection goes on in: an enum http1_upgrade. Other, too, where
  * the field was in a call, or a piece of memory, before the last one, or is further back than so many steps go.
  */
-http1_outline int http1_upgrades_to_http2(struct http1_view *view)
+http1_outline int http1_upgrade(struct http1_view *view)
 {
 	const __u64 mask = 0x0020202020202020ULL,
 		    name = HTTP1_WORD('u', 'p', 'g', 'r', 'a', 'd', 'e', ':'),
-		    h2c = HTTP1_WORD('h', '2', 'c', 0, 0, 0, 0, 0);
+		    h2c = HTTP1_WORD('h', '2', 'c', 0, 0, 0, 0, 0),
+		    websocket = HTTP1_WORD('w', 'e', 'b', 's', 'o', 'c', 'k', 'e');
 	__u32 at = 0, end, found = 0;
-	__u64 value;
-	__u8 after;
+	__u64 value, rest;
 
 #ifdef __bpf__
 	if (!view)
-		return 0;
+		return HTTP1_UPGRADE_OTHER;
 #endif
 	end = view->at;
 	/* the last one: there may be other heads before */
@@ -691,12 +703,16 @@ http1_outline int http1_upgrades_to_http2(struct http1_view *view)
 	view->cursor = found;
 	http1_forget();
 	if (!view->cursor)
-		return 0;
+		return HTTP1_UPGRADE_OTHER;
 	http1_skip_blanks(view);
-	value = http1_word(view, view->cursor) | 0x200020;
-	after = value >> 24;
-	return (value & 0xffffff) == h2c &&
-	       (after == '\r' || after == '\n' || after == ' ' || after == '\t' || after == ',');
+	value = http1_word(view, view->cursor);
+	rest = http1_word(view, view->cursor + 8);
+	if (((value | 0x200020) & 0xffffff) == h2c && http1_ends_word(value >> 24))
+		return HTTP1_UPGRADE_HTTP2;
+	if ((value | 0x2020202020202020ULL) == websocket && ((rest | 0x20) & 0xff) == 't' &&
+	    http1_ends_word(rest >> 8))
+		return HTTP1_UPGRADE_WEBSOCKET;
+	return HTTP1_UPGRADE_OTHER;
 }
 
 /*

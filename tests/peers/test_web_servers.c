@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Web servers in Python and for Node, alone and behind nginx, and curl: each request is counted once per side, with its method and status;
- * bytes are those the server counts itself, durations those that both sides measure.
+ * bytes are those the server counts itself, durations those that both sides measure. And connections that become WebSocket's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,12 +278,91 @@ static void node_behind_nginx(void **state)
 	(void)state;
 }
 
+/* ---- WebSocket (RFC 6455) ---- */
+
+#define SOCKETS	 7
+#define MESSAGES 11
+#define MESSAGE	 100
+/* What one side says: frames of a message each, and one that closes, with a status. What a client says is masked by 4 bytes. */
+#define FRAMES(masked) (MESSAGES * (2 + (masked) + MESSAGE) + 2 + (masked) + 2)
+
+static const char echo_server[] =
+	"import asyncio, sys, websockets\n"
+	"async def echo(socket):\n"
+	"    async for message in socket:\n"
+	"        await socket.send(message)\n"
+	"async def serve():\n"
+	"    async with websockets.serve(echo, '127.0.0.1', int(sys.argv[1]), compression=None):\n"
+	"        await asyncio.Future()\n"
+	"asyncio.run(serve())\n";
+
+static const char echo_client[] =
+	"import asyncio, sys, websockets\n"
+	"port, sockets, messages, size = map(int, sys.argv[1:])\n"
+	"async def talk():\n"
+	"    async with websockets.connect(f'ws://127.0.0.1:{port}/chat', compression=None) as socket:\n"
+	"        for i in range(messages):\n"
+	"            await socket.send(b'x' * size)\n"
+	"            assert len(await socket.recv()) == size\n"
+	"async def talk_all():\n"
+	"    await asyncio.gather(*(talk() for i in range(sockets)))\n"
+	"asyncio.run(talk_all())\n";
+
+/* The bytes on connections from their 101 on, which is among them; that is the answer to all the requests there were. */
+static void expect_websockets(const struct page *page, const char *requests, const char *bytes,
+			      const char *label, const char *value)
+{
+	requests_expect(requests,
+			metric_histogram(page, requests, label, value, "http_request_method", "GET",
+					 "http_response_status_code", "101", NULL)
+				.count,
+			SOCKETS);
+	requests_expect("all", metric_histogram(page, requests, label, value, NULL).count, SOCKETS);
+	requests_expect("bytes of WebSocket",
+			metric_sum(page, "leadline_socket_bytes_total", label, value, "protocol",
+				   "websocket", "parsed", "false", "reason", "not_decoded", NULL),
+			SOCKETS * (FRAMES(4) + FRAMES(0)) + metric_sum(page, bytes, label, value,
+								       "direction", "response",
+								       NULL));
+	requests_expect("bytes of HTTP",
+			metric_sum(page, "leadline_socket_bytes_total", label, value, "protocol",
+				   "http", NULL),
+			metric_sum(page, bytes, label, value, "direction", "request", NULL));
+	requests_expect("bytes of what is not known",
+			metric_sum(page, "leadline_socket_bytes_total", label, value, "protocol",
+				   "unknown", NULL),
+			0);
+}
+
+static void websockets_in_python(void **state)
+{
+	struct leadline *leadline;
+	struct server *server;
+	struct page *page;
+	const char *python;
+
+	require_python("websockets");
+	server = python_server_start(echo_server);
+	python = program_renamed("/usr/bin/python3", "python-chats");
+	leadline = requests_agent_start();
+	write_file(server->directory, "client", echo_client);
+	shell("%s %s/client %d %d %d %d", python, server->directory, server->port, SOCKETS,
+	      MESSAGES, MESSAGE);
+	page = leadline_scrape(leadline);
+	expect_websockets(page, SERVER, SERVER_BYTES, "unit", server->unit);
+	expect_websockets(page, CLIENT, CLIENT_BYTES, "comm", "python-chats");
+	requests_expect_nothing_lost(page);
+	page_free(page);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HARNESS_TEST(python_and_curl),
 		HARNESS_TEST(node_and_curl),
 		HARNESS_TEST(node_behind_nginx),
+		HARNESS_TEST(websockets_in_python),
 	};
 
 	return cmocka_run_group_tests_name("web_servers", tests, NULL, NULL);

@@ -322,8 +322,8 @@ static size_t sample_size(const struct sample *sample)
 	return strlen(sample->bytes);
 }
 
-/* Whether a response that ends in a tunnel says that it is HTTP/2 from there on. */
-static bool upgrades_to_http2(const char *response, size_t in_first_piece)
+/* What a response that ends in a tunnel says that it is from there on: an enum http1_upgrade. */
+static int upgrade(const char *response, size_t in_first_piece)
 {
 	struct http1_stream stream = { .is_response = 1 };
 	static struct http1_view view;
@@ -338,28 +338,35 @@ static bool upgrades_to_http2(const char *response, size_t in_first_piece)
 		assert_false(events & HTTP1_CALL_OVER);
 		events = http1_step(&stream, &view);
 	}
-	return http1_upgrades_to_http2(&view);
+	return http1_upgrade(&view);
 }
 
 #define INTERIM "HTTP/1.1 103 Hints\r\nUpgrade: h2c\r\n\r\n"
 
-static void upgrades_to_http2_are_told(void **state)
+static void upgrades_are_told(void **state)
 {
 	static const struct {
 		const char *response;
-		bool upgrades;
+		enum http1_upgrade upgrade;
 	} heads[] = {
-		{ "Upgrade: h2c\r\n\r\n", true },
-		{ "Upgrade: h2c\n\n", true },
-		{ "uPGRADE:\tH2C, x\r\nConnection: Upgrade\r\n\r\nUpgrade: websocket", true },
-		{ "Connection: Upgrade\r\nUpgrade:h2c\r\n\r\n\r\nUpgrade: websocket\r\n", true },
-		{ "Upgrade: websocket\r\n\r\n", false },
-		{ "Upgrade: websocket\r\n\r\n\r\nUpgrade: h2c\r\n", false },
-		{ "Upgrade: h2c-14\r\n\r\n", false },
-		{ "Upgrade: h2\r\n\r\n", false },
-		{ "Upgrade: \r\n\r\n", false },
-		{ "Upgraded: h2c\r\nX-Upgrade: h2c\r\n\r\n", false },
-		{ "\r\n", false },
+		{ "Upgrade: h2c\r\n\r\n", HTTP1_UPGRADE_HTTP2 },
+		{ "Upgrade: h2c\n\n", HTTP1_UPGRADE_HTTP2 },
+		{ "uPGRADE:\tH2C, x\r\nConnection: Upgrade\r\n\r\nUpgrade: websocket",
+		  HTTP1_UPGRADE_HTTP2 },
+		{ "Connection: Upgrade\r\nUpgrade:h2c\r\n\r\n\r\nUpgrade: websocket\r\n",
+		  HTTP1_UPGRADE_HTTP2 },
+		{ "Upgrade: websocket\r\n\r\n", HTTP1_UPGRADE_WEBSOCKET },
+		{ "Upgrade: websocket\r\n\r\n\r\nUpgrade: h2c\r\n", HTTP1_UPGRADE_WEBSOCKET },
+		{ "Server: x\r\nupgrade:WebSocket\nConnection: Upgrade\n\n",
+		  HTTP1_UPGRADE_WEBSOCKET },
+		{ "Upgrade: websocket \r\n\r\n", HTTP1_UPGRADE_WEBSOCKET },
+		{ "Upgrade: websockets\r\n\r\n", HTTP1_UPGRADE_OTHER },
+		{ "Upgrade: websocke\r\n\r\n", HTTP1_UPGRADE_OTHER },
+		{ "Upgrade: h2c-14\r\n\r\n", HTTP1_UPGRADE_OTHER },
+		{ "Upgrade: h2\r\n\r\n", HTTP1_UPGRADE_OTHER },
+		{ "Upgrade: \r\n\r\n", HTTP1_UPGRADE_OTHER },
+		{ "Upgraded: h2c\r\nX-Upgrade: h2c\r\n\r\n", HTTP1_UPGRADE_OTHER },
+		{ "\r\n", HTTP1_UPGRADE_OTHER },
 	};
 
 	(void)state;
@@ -368,16 +375,17 @@ static void upgrades_to_http2_are_told(void **state)
 
 		snprintf(response, sizeof(response), "HTTP/1.1 101 Switching\r\n%s",
 			 heads[i].response);
-		assert_int_equal(upgrades_to_http2(response, strlen(response)), heads[i].upgrades);
+		assert_int_equal(upgrade(response, strlen(response)), heads[i].upgrade);
 	}
 	/* nor does it matter what a head before says */
-	assert_false(upgrades_to_http2(INTERIM "HTTP/1.1 101 A\r\nUpgrade: websocket\r\n\r\n", 9));
-	assert_true(upgrades_to_http2(INTERIM "HTTP/1.1 101 A\r\nUpgrade: h2c\r\n\r\n",
-				      strlen(INTERIM)));
+	assert_int_equal(upgrade(INTERIM "HTTP/1.1 101 A\r\nUpgrade: websocket\r\n\r\n", 9),
+			 HTTP1_UPGRADE_WEBSOCKET);
+	assert_int_equal(upgrade(INTERIM "HTTP/1.1 101 A\r\nUpgrade: h2c\r\n\r\n", strlen(INTERIM)),
+			 HTTP1_UPGRADE_HTTP2);
 	/* what an earlier piece said is not known any more */
-	assert_false(
-		upgrades_to_http2("HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nServer: x\r\n\r\n",
-				  strlen("HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n")));
+	assert_int_equal(upgrade("HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nServer: x\r\n\r\n",
+				 strlen("HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n")),
+			 HTTP1_UPGRADE_OTHER);
 }
 
 static void in_one_call(void **state)
@@ -710,7 +718,7 @@ static void mutated_samples_do_not_depend_on_cuts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(upgrades_to_http2_are_told),
+		cmocka_unit_test(upgrades_are_told),
 		cmocka_unit_test(in_one_call),
 		cmocka_unit_test(cut_anywhere_into_two_calls),
 		cmocka_unit_test(in_calls_of_equal_size),

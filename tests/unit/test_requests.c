@@ -186,6 +186,7 @@ static void bytes_and_requests_in_flight(void **state)
 	tables->bytes[1 * ENTITIES + 2].http = 1;
 	tables->bytes[1 * ENTITIES + 2].http_unparsed = 7;
 	tables->bytes[1 * ENTITIES + 4].unknown = 9;
+	tables->bytes[1 * ENTITIES + 5].websocket = 11;
 	tables->in_flight[2] = (struct requests_in_flight){ .seen = 3,
 							    .count = { 0, 5 },
 							    .oldest_ns = { 0, 1000000000 } };
@@ -194,7 +195,8 @@ static void bytes_and_requests_in_flight(void **state)
 	assert_true(series(snapshot, BYTES, "2", "http", "true", NULL)->value == 1001);
 	assert_true(series(snapshot, BYTES, "2", "http", "false", NULL)->value == 7);
 	assert_true(series(snapshot, BYTES, "4", "unknown", "false", NULL)->value == 9);
-	assert_int_equal(snapshot_family(snapshot, BYTES)->n_series, 3);
+	assert_true(series(snapshot, BYTES, "5", "websocket", "false", NULL)->value == 11);
+	assert_int_equal(snapshot_family(snapshot, BYTES)->n_series, 4);
 	assert_true(series(snapshot, IN_FLIGHT, "2", "server", NULL, NULL)->value == 0);
 	assert_true(series(snapshot, IN_FLIGHT, "2", "client", NULL, NULL)->value == 5);
 	assert_true(series(snapshot, OLDEST, "2", "server", NULL, NULL)->value == 0);
