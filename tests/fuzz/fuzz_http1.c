@@ -6,6 +6,7 @@
  */
 #define HTTP1_COPY(view, destination, size, address)                                               \
 	copy_from(destination, size, (const void *)(uintptr_t)(address))
+#include <ctype.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -75,6 +76,27 @@ static void note_events(struct run *run, uint32_t events)
 		run->stopped = true;
 }
 
+/* What a head that ends in a tunnel is said to upgrade to, a field in it says. */
+static void check_upgrade(struct http1_view *view)
+{
+	static const char *const words[] = {
+		[HTTP1_UPGRADE_HTTP2] = "h2c",
+		[HTTP1_UPGRADE_WEBSOCKET] = "websocket",
+	};
+	char head[HTTP1_WINDOW];
+	int upgrade = http1_upgrade(view);
+	const char *field;
+
+	if (upgrade == HTTP1_UPGRADE_OTHER)
+		return;
+	for (uint32_t i = 0; i < view->at; i++)
+		head[i] = (char)tolower(view->window[i]);
+	field = memmem(head, view->at, "\nupgrade:", 9);
+	if (!field || !memmem(field, view->at - (size_t)(field - head), words[upgrade],
+			      strlen(words[upgrade])))
+		abort();
+}
+
 static void call(struct run *run, struct http1_iovec *pieces, unsigned n_pieces)
 {
 	static struct http1_view view;
@@ -93,6 +115,8 @@ static void call(struct run *run, struct http1_iovec *pieces, unsigned n_pieces)
 	while (!run->stopped && !(events & HTTP1_CALL_OVER)) {
 		events = http1_step(&run->stream, &view);
 		note_events(run, events);
+		if (events & HTTP1_TUNNEL)
+			check_upgrade(&view);
 		if (++steps > 4 * total + 4 * n_pieces + 8 || view.at > view.end ||
 		    view.end > HTTP1_WINDOW || view.filled > total ||
 		    run->stream.n_carried > HTTP1_CARRY)
