@@ -355,8 +355,10 @@ static int ask_for_parent(void *argument, void *shared)
 static void how_many_series_were_folded_is_estimated(void **state)
 {
 	struct leadline *leadline = leadline_start_only(
-		"syscalls", (const char *const[]){ "--metrics.max_series=2",
-						   "--metrics.allow=syscall=getppid", NULL });
+		"syscalls",
+		(const char *const[]){ "--metrics.max_series=2", "--metrics.allow=syscall=getppid",
+				       /* for all calls of all programs, and others' */
+				       "--probes.syscalls.rows=4096", NULL });
 	struct page *page;
 	double folded;
 
