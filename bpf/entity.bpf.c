@@ -267,13 +267,10 @@ int BPF_PROG(entity_newtask, struct task_struct *task)
 	return 0;
 }
 
-/* A pass costs about 1 us for each thread of the host: not worth it for a process of one, as all are that run exec. */
-static __always_inline bool has_other_threads(struct task_struct *task)
-{
-	return BPF_CORE_READ(task, signal, live.counter) > 1;
-}
-
-/* Covers exec too, which renames; the other threads of a renamed leader wait for the next pass. */
+/*
+ * Covers exec too, which renames; the other threads of a renamed leader wait for the next pass. That costs about 1 us for each thread of the
+ * host: not worth it for a process of one, as all are that run exec.
+ */
 SEC("tp_btf/task_rename")
 int BPF_PROG(entity_rename, struct task_struct *task, const char *comm)
 {
@@ -281,7 +278,7 @@ int BPF_PROG(entity_rename, struct task_struct *task, const char *comm)
 	if (task->pid != task->tgid)
 		return 0;
 	refresh_task(task, comm);
-	if (has_other_threads(task) && !is_own(task))
+	if (task_has_others(task) && !is_own(task))
 		request_refresh();
 	return 0;
 }
@@ -291,7 +288,7 @@ int BPF_PROG(entity_attach, struct cgroup *cgroup, const char *path, struct task
 {
 	budget_count();
 	refresh_task(task, NULL);
-	if (has_other_threads(task))
+	if (task_has_others(task))
 		request_refresh();
 	return 0;
 }

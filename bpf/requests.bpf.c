@@ -206,7 +206,7 @@ static __always_inline void data_moved(struct sock *sk, __u32 size, __u32 how)
 	}
 	work->weight = weight;
 	if (tcp && connection->role != ROLE_IGNORED)
-		find_unseen(sk, connection, work, is_send ? 0 : size);
+		find_unseen(sk, connection, work, is_send ? 0 : size, is_send);
 	in_body = !is_send && connection->request.phase == HTTP1_BODY;
 	if (connection->role != ROLE_IGNORED)
 		work->now_ns = socket_clock_ns(sk);
@@ -229,7 +229,7 @@ static __always_inline void read_over(struct sock *sk)
 		return;
 	work->sk = (__u64)sk;
 	work->weight = connection->weight;
-	find_unseen(sk, connection, work, 0);
+	find_unseen(sk, connection, work, 0, false);
 }
 
 /* What went over a socket within TLS. */

@@ -4,12 +4,14 @@
  * it has read the socket itself says; what is missing there is made up for as a length, before anything else is done to the
  * connection: it goes on within a body, whose length is known, and anywhere else framing is lost, and told to be.
  *
- * That is noticed when the connection is used again, or ends. Of when the bytes went a hook takes note, from the first time on.
+ * That is noticed when the connection is used again, or ends; in a process of several threads, where another one may just be reading,
+ * when it is read from again. Of when the bytes went a hook takes note, from the first time on, and then sending will do there, too.
  */
 #ifndef LEADLINE_REQUESTS_UNSEEN_BPF_H
 #define LEADLINE_REQUESTS_UNSEEN_BPF_H
 
 #include "lib/compat.bpf.h"
+#include "lib/task.bpf.h"
 #include "requests_connection.bpf.h"
 #include "requests_http1.bpf.h"
 #include "requests_streams.bpf.h"
@@ -62,12 +64,23 @@ static __always_inline bool is_read_unseen(struct sock *sk, const struct connect
 	       connection->response.phase == HTTP1_BODY && connection->response.left <= (__u64)n;
 }
 
-/* To be called before a call that has received `size` bytes, or none, on work->sk is looked at. */
+/*
+ * What looks so to a thread that sends: another one may have read it by a call that the hook is not told of yet, as that is between the
+ * socket and the hook. It then is about to be. Bytes that were unseen in truth are found by the next call that receives, or at the end.
+ */
+static __always_inline bool may_be_seen_yet(const struct connection *connection)
+{
+	return !connection->unseen_ns && task_has_others(bpf_get_current_task_btf());
+}
+
+/* To be called before a call that has received `size` bytes, or sent some, on work->sk is looked at, and at its end. */
 static __always_inline void find_unseen(struct sock *sk, struct connection *connection,
-					struct work *work, __u32 size)
+					struct work *work, __u32 size, bool is_send)
 {
 	__s32 n = bytes_unseen(sk, connection) - size;
 
+	if (n > 0 && is_send && may_be_seen_yet(connection))
+		return;
 	connection->read_seq = tcp_read_seq(sk);
 	if (n <= 0)
 		return; /* below: another thread was reading when we looked last */

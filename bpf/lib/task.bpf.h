@@ -7,6 +7,7 @@
 #define LEADLINE_TASK_BPF_H
 
 #include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include "lib/task.h"
 
@@ -35,6 +36,12 @@ static __always_inline struct cpu_turn *cpu_turn(void)
 static __always_inline struct task_state *task_state_of(struct task_struct *task)
 {
 	return bpf_task_storage_get(&task_states, task, NULL, 0);
+}
+
+/* Its process has other threads. */
+static __always_inline bool task_has_others(const struct task_struct *task)
+{
+	return BPF_CORE_READ(task, signal, live.counter) > 1;
 }
 
 /* How often the thread has left the CPU since sched saw it leave, modulo 2^32. */

@@ -4,6 +4,8 @@
  * another process takes over, the client does not wait. Each request once on each side.
  */
 #include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include "tests/harness/dialogue.h"
@@ -242,6 +244,57 @@ static void asked_before_reading(void **state)
 	(void)state;
 }
 
+/* One thread asks, another one reads the answers meanwhile. */
+#define BY_THREADS    2003
+#define THREADS_AHEAD 8 /* requests, at most */
+
+struct reading {
+	int s;
+	unsigned answered;
+};
+
+static void *read_answers(void *context)
+{
+	struct reading *reading = context;
+
+	for (int i = 0; i < BY_THREADS; i++) {
+		be_answered(reading->s);
+		__atomic_fetch_add(&reading->answered, 1, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void ask_while_reading(int s)
+{
+	struct reading reading = { .s = s };
+	pthread_t thread;
+
+	MUST(-pthread_create(&thread, NULL, read_answers, &reading));
+	for (unsigned i = 0; i < BY_THREADS; i++) {
+		while (i - __atomic_load_n(&reading.answered, __ATOMIC_ACQUIRE) >= THREADS_AHEAD)
+			sched_yield();
+		ask(s);
+	}
+	pthread_join(thread, NULL);
+	close(s);
+}
+
+static void answer_each(int s)
+{
+	for (int i = 0; i < BY_THREADS; i++) {
+		be_asked(s);
+		answer(s);
+	}
+	receive_rest(s);
+	close(s);
+}
+
+static void asked_while_reading(void **state)
+{
+	expect_requests(answer_each, ask_while_reading, BY_THREADS, "200", "");
+	(void)state;
+}
+
 static void ask_and_go(int s)
 {
 	ask(s);
@@ -294,11 +347,9 @@ static void told_to_go_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		HARNESS_TEST(half_closed),
-		HARNESS_TEST(forked_after_accept),
-		HARNESS_TEST(passed_on),
-		HARNESS_TEST(asked_before_reading),
-		HARNESS_TEST(gone_before_the_answer),
+		HARNESS_TEST(half_closed),	   HARNESS_TEST(forked_after_accept),
+		HARNESS_TEST(passed_on),	   HARNESS_TEST(asked_before_reading),
+		HARNESS_TEST(asked_while_reading), HARNESS_TEST(gone_before_the_answer),
 		HARNESS_TEST(told_to_go_on),
 	};
 
