@@ -34,7 +34,7 @@ $(OUT_OF_MEMORY_TESTS:%=$(BUILD)/tests/%): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
 .SECONDARY:
 
 # Runs the programs given one after the other and closes with "N passed, N failed, N skipped"; leaves the names of those that failed.
-RUN_TESTS = FAILED=$(BUILD)/failed $(if $(EMULATOR),EMULATOR="$(EMULATOR)") sh tests/harness/run.sh
+RUN_TESTS = env FAILED=$(BUILD)/failed $(if $(EMULATOR),EMULATOR="$(EMULATOR)") sh tests/harness/run.sh
 
 # qemu's user mode knows no openat2, and all its processes have its own name.
 NEED_A_KERNEL := $(if $(EMULATOR),%/test_entity_names %/test_runtimes %/test_zoom)
