@@ -34,7 +34,7 @@ $(OUT_OF_MEMORY_TESTS:%=$(BUILD)/tests/%): WRAP := $(WRAPPED:%=-Wl,--wrap=%)
 .SECONDARY:
 
 # Runs the programs given one after the other and closes with "N passed, N failed, N skipped"; leaves the names of those that failed.
-RUN_TESTS = env FAILED=$(BUILD)/failed $(if $(EMULATOR),EMULATOR="$(EMULATOR)") sh tests/harness/run.sh
+RUN_TESTS = $(RUN_UNDER) env FAILED=$(BUILD)/failed $(if $(EMULATOR),EMULATOR="$(EMULATOR)") sh tests/harness/run.sh
 
 # qemu's user mode knows no openat2, and all its processes have its own name.
 NEED_A_KERNEL := $(if $(EMULATOR),%/test_entity_names %/test_runtimes %/test_zoom)
@@ -175,7 +175,7 @@ asan: deps-test
 # Without address randomisation: this libtsan knows only part of the address space.
 tsan: deps-test
 	$(Q)$(MAKE) --no-print-directory BUILD=build-tsan CFLAGS='-O1 -g' SANITIZE=-fsanitize=thread \
-		RUN_TESTS='setarch -R $(RUN_TESTS)' test-unit
+		RUN_UNDER='setarch -R' test-unit
 
 # ---- coverage ------------------------------------------------------------------------------------
 # What the unit tests run of the agent, and as root the live tests, too, unless COVERAGE_LIVE=no: a line a folder, and
