@@ -16,7 +16,7 @@ __u32 rings;
 SEC("syscall")
 int write_event(struct write_event *write)
 {
-	struct test_event event = { write->writer, write->number };
+	struct test_event event = write->event;
 	__u32 ring = write->ring;
 
 	return event_output(&event_rings, &event_ring_states, ring, &event, sizeof(event), true) ||

@@ -14,8 +14,7 @@ struct test_event {
 
 /* To be written, and into which ring: always the same one of a writer. */
 struct write_event {
-	__u64 writer;
-	__u64 number;
+	struct test_event event;
 	__u64 ring;
 };
 

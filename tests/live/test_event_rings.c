@@ -93,7 +93,7 @@ static struct fixture *set_up(void)
 /* The next event of a writer. Returns whether it found room. Any thread. */
 static bool write_one(struct fixture *fixture, unsigned writer)
 {
-	struct write_event write = { writer, fixture->next[writer]++, writer % RINGS };
+	struct write_event write = { { writer, fixture->next[writer]++ }, writer % RINGS };
 	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &write, .ctx_size_in = sizeof(write));
 
 	if (bpf_prog_test_run_opts(bpf_program__fd(fixture->object->progs.write_event), &run))

@@ -228,9 +228,9 @@ static void ask_all_at_once(int s)
 	close(s);
 }
 
-static void answer_one_after_the_other(int s)
+static void answer_one_after_the_other(int s, int n)
 {
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < n; i++) {
 		be_asked(s);
 		answer(s);
 	}
@@ -238,9 +238,14 @@ static void answer_one_after_the_other(int s)
 	close(s);
 }
 
+static void answer_five(int s)
+{
+	answer_one_after_the_other(s, 5);
+}
+
 static void asked_before_reading(void **state)
 {
-	expect_requests(answer_one_after_the_other, ask_all_at_once, 5, "200", "");
+	expect_requests(answer_five, ask_all_at_once, 5, "200", "");
 	(void)state;
 }
 
@@ -279,19 +284,14 @@ static void ask_while_reading(int s)
 	close(s);
 }
 
-static void answer_each(int s)
+static void answer_threads(int s)
 {
-	for (int i = 0; i < BY_THREADS; i++) {
-		be_asked(s);
-		answer(s);
-	}
-	receive_rest(s);
-	close(s);
+	answer_one_after_the_other(s, BY_THREADS);
 }
 
 static void asked_while_reading(void **state)
 {
-	expect_requests(answer_each, ask_while_reading, BY_THREADS, "200", "");
+	expect_requests(answer_threads, ask_while_reading, BY_THREADS, "200", "");
 	(void)state;
 }
 
